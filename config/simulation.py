@@ -1,0 +1,63 @@
+"""What is simulated when there is no hardware: the battery at each station, its surroundings and its faults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WeakCell(Strict):
+    """One cell that lost more lithium than its neighbours; index from 0."""
+
+    index: Annotated[int, Field(ge=0)]
+    extra_lli: Annotated[float, Field(ge=0, le=0.5)]
+
+
+class SimulatedBattery(Strict):
+    """A used battery drawn from the line's seed. Fractions are 0..1."""
+
+    model: str
+    code: str
+    soc: Annotated[float, Field(ge=0.02, le=0.98)] = 0.35
+    soh_mean: Annotated[float, Field(ge=0.4, le=1.0)] = 0.85
+    soh_sd: Annotated[float, Field(ge=0, le=0.1)] = 0.015
+    resistance_factor_mean: Annotated[float, Field(ge=0.8, le=5)] = 1.3
+    resistance_factor_cv: Annotated[float, Field(ge=0, le=0.5)] = 0.07
+    soc_offset_sd: Annotated[float, Field(ge=0, le=0.1)] = 0.005
+    weak_cell: WeakCell | None = None
+    contact_resistance_ohm: Annotated[float, Field(ge=0)] = 0.004
+    insulation_kohm: Annotated[float, Field(gt=0)] = 2400.0
+    # what the BMS believes, as a factor on the true capacity: a used battery's BMS is never quite right
+    bms_capacity_factor: Annotated[float, Field(gt=0, le=2)] = 1.03
+
+
+FaultKind = Literal[
+    "silent", "garbage", "wrong_identity", "refuse", "drop", "nan", "output_refuses_off", "estop", "door", "late"
+]
+
+
+class Fault(Strict):
+    """One misbehaviour of one simulated instrument from a moment on, in seconds of line time after the start."""
+
+    instrument: str
+    kind: FaultKind
+    at_s: Annotated[float, Field(ge=0)] = 0.0
+    duration_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class SimulatedStation(Strict):
+    battery: SimulatedBattery
+    ambient_degc: float = 25.0
+    faults: list[Fault] = []
+
+
+class SimulationConfig(Strict):
+    """The simulated side of a line; the instruments and their addresses are the line's own."""
+
+    seed: int = 1
+    stations: dict[str, SimulatedStation]

@@ -1,0 +1,203 @@
+"""The roles a station's instruments play. Sequences and the controller know these, never models.
+
+All quantities are SI with V, A, W, ohm and degC; current is positive when it charges the battery. A reading that the
+instrument could not give (open probe, overrange, sensor missing) is None, never a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an instrument says of itself; empty strings where it says nothing."""
+
+    manufacturer: str
+    model: str
+    serial: str
+    firmware: str
+
+
+class Instrument(Protocol):
+    """What every driver can do, whatever its role."""
+
+    async def connect(self) -> Identity:
+        """Open the link and ask who is there; raises LinkError. Leaves outputs as they are."""
+        ...
+
+    async def close(self) -> None:
+        """Close the link; never raises for a link that is already gone."""
+        ...
+
+
+class Regulation(StrEnum):
+    """What a cycler's output is regulating."""
+
+    OFF = "off"
+    VOLTAGE = "CV"
+    CURRENT = "CC"
+    POWER = "CP"
+    RESISTANCE = "CR"
+
+
+@dataclass(frozen=True, slots=True)
+class CyclerRatings:
+    """Nominal values of the instrument: V, A, W."""
+
+    voltage: float
+    current: float
+    power: float
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Levels at which the instrument itself switches off: V, A (magnitudes), W."""
+
+    voltage: float
+    charge_current: float
+    discharge_current: float
+    power: float
+
+
+@dataclass(frozen=True, slots=True)
+class CyclerReading:
+    """One snapshot: V, A (+ charges the battery), W; alarms by name, empty when none."""
+
+    voltage: float
+    current: float
+    power: float
+    output_on: bool
+    regulation: Regulation
+    alarms: tuple[str, ...]
+
+
+class Cycler(Instrument, Protocol):
+    """Charges and discharges the battery."""
+
+    @property
+    def ratings(self) -> CyclerRatings:
+        """Read from the instrument at connect()."""
+        ...
+
+    async def arm(self, protection: Protection, watchdog: float) -> None:
+        """Take remote control, set protections and the communication watchdog (s), read every one back.
+
+        Raises SettingError when a value read back differs from the one written.
+        """
+        ...
+
+    async def read(self) -> CyclerReading: ...
+
+    async def drive(self, current: float, voltage: float) -> None:
+        """Set the regulation goal: current A (its sign is the direction) until voltage V is reached, then hold V.
+
+        For a charge voltage is the upper bound, for a discharge the lower one. Written, read back, compared. Does not
+        switch the output; current 0 means that no current may flow in either direction.
+        """
+        ...
+
+    async def output(self, on: bool) -> None:
+        """Switch the DC output and verify that it switched."""
+        ...
+
+    async def release(self) -> None:
+        """Disarm the watchdog and give up remote control; the output must already be off."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImpedanceReading:
+    """1 kHz AC resistance in ohm and DC voltage in V; None where the instrument reported a fault or overrange."""
+
+    resistance: float | None
+    voltage: float | None
+
+
+class ImpedanceMeter(Instrument, Protocol):
+    """Measures ACIR and open-circuit voltage."""
+
+    @property
+    def max_voltage(self) -> float:
+        """Highest voltage its terminals may see, V."""
+        ...
+
+    async def measure(self) -> ImpedanceReading: ...
+
+
+class TemperatureScanner(Instrument, Protocol):
+    """Reads temperature channels attached to the battery."""
+
+    async def read(self) -> tuple[float | None, ...]:
+        """Every channel in degC, in channel order; None for an open or out-of-range sensor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryReading:
+    """What the battery's own management system says: V, A, degC, ohm, Ah; fractions 0..1 for soc and soh."""
+
+    alive: bool
+    cell_voltages: tuple[float | None, ...]
+    temperatures: tuple[float | None, ...]
+    voltage: float
+    current: float
+    soc: float
+    soh: float
+    full_charge_capacity: float
+    insulation: float | None
+    faults: tuple[str, ...]
+    code: str
+
+
+class BatteryMonitor(Instrument, Protocol):
+    """Reads the battery's management system."""
+
+    async def read(self) -> BatteryReading: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InterlockReading:
+    """The hardware safety chain as the PLC sees it."""
+
+    estop_ok: bool
+    door_closed: bool
+    gas_ok: bool
+    clamped: bool
+    ready: bool
+    contactor_closed: bool
+    host_alive: bool
+    heartbeat: int
+    trip_cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """Lights and buzzer of the signal tower."""
+
+    red: bool = False
+    yellow: bool = False
+    green: bool = False
+    buzzer: bool = False
+
+
+class Interlock(Instrument, Protocol):
+    """Talks to the PLC that holds the hardware safety chain and the contactors."""
+
+    async def read(self) -> InterlockReading: ...
+
+    async def beat(self, counter: int) -> None:
+        """Write the host heartbeat, 0..65535; the PLC opens the contactors when it stops changing."""
+        ...
+
+    async def request_contactor(self, closed: bool) -> None:
+        """Ask for the contactors; read() tells when the feedback follows."""
+        ...
+
+    async def set_tower(self, tower: Tower) -> None: ...
+
+    async def reset(self) -> None:
+        """Clear a latched trip whose cause is gone."""
+        ...
