@@ -68,19 +68,25 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     return text
 
 
+def _place(node: yaml.Node) -> tuple[int, int]:
+    mark = node.start_mark
+    assert mark is not None  # compose() always sets it
+    return mark.line + 1, mark.column + 1
+
+
 class _Builder:
     def __init__(self, source: str) -> None:
         self.source = source
         self.positions: dict[Location, tuple[int, int]] = {}
 
-    def fail(self, mark: yaml.Mark, code: str, message: str) -> DocumentError:
-        return DocumentError(code, self.source, message, mark.line + 1, mark.column + 1)
+    def fail(self, node: yaml.Node, code: str, message: str) -> DocumentError:
+        return DocumentError(code, self.source, message, *_place(node))
 
     def build(self, node: yaml.Node, path: Location) -> Any:
-        self.positions.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        self.positions.setdefault(path, _place(node))
         if isinstance(node, yaml.ScalarNode):
             if node.tag not in _KNOWN_TAGS:
-                raise self.fail(node.start_mark, "E-YAML-TAG", f"the tag {node.tag} is not allowed")
+                raise self.fail(node, "E-YAML-TAG", f"the tag {node.tag} is not allowed")
             return _scalar(node)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
@@ -88,11 +94,11 @@ class _Builder:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise self.fail(key_node.start_mark, "E-YAML-KEY", "a key must be plain text")
+                raise self.fail(key_node, "E-YAML-KEY", "a key must be plain text")
             key = str(key_node.value)
             if key in result:
-                raise self.fail(key_node.start_mark, "E-YAML-DUPLICATE", f"the key {key!r} stands here a second time")
-            self.positions[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+                raise self.fail(key_node, "E-YAML-DUPLICATE", f"the key {key!r} stands here a second time")
+            self.positions[(*path, key)] = _place(key_node)
             result[key] = self.build(value_node, (*path, key))
         return result
 
