@@ -31,6 +31,9 @@ class DutModel(BaseModel):
     nominal_voltage_v: Positive
     cell_voltage_min_v: Positive
     cell_voltage_max_v: Positive
+    # no safety limit may be set beyond these
+    cell_voltage_hard_min_v: Positive
+    cell_voltage_hard_max_v: Positive
     max_charge_current_a: Positive
     max_discharge_current_a: Positive
     temperature_min_degc: float
