@@ -17,6 +17,7 @@ from pydantic import BeforeValidator
 UNITS: dict[str, tuple[str, float]] = {
     "V": ("voltage", 1.0),
     "mV": ("voltage", 1e-3),
+    "V/cell": ("cell_multiple", 1.0),
     "A": ("current", 1.0),
     "mA": ("current", 1e-3),
     "W": ("power", 1.0),
@@ -108,6 +109,7 @@ def _current(text: Any) -> Current:
 
 
 Voltage = Annotated[float, _of("voltage", 0.0)]
+VoltagePerCell = Annotated[float, _of("cell_multiple", 0.0)]
 Duration = Annotated[float, _of("time", 0.0)]
 Charge = Annotated[float, _of("charge", 0.0)]
 Temperature = Annotated[float, _of("temperature")]
