@@ -1,0 +1,114 @@
+"""Reading the journal: from any thread, beside a running writer, without its lock."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.journal_format import (
+    COLUMNS,
+    SAMPLES,
+    PendingMessage,
+    RunSummary,
+    StoredEvent,
+    explain,
+    read_only,
+)
+
+
+class JournalReader:
+    """Committed content only. Each thread gets a read-only connection of its own, so a long export blocks nobody."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mine = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    def close_reads(self) -> None:
+        """Close the connections of all threads; no read may be under way."""
+        while self._connections:
+            self._connections.pop().close()
+
+    def _query(self, sql: str, *parameters: Any) -> list[Any]:
+        try:
+            connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+            if connection is None:
+                connection = self._mine.connection = read_only(self.path)
+                self._connections.append(connection)
+            return connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise explain(self.path, error) from error
+
+    def events(
+        self, run: str | None = None, after_seq: int = 0, limit: int = 1000, kind: str | None = None
+    ) -> list[StoredEvent]:
+        """Events after a cursor in order, optionally of one run and of one kind."""
+        where, parameters = "seq > ?", [after_seq]
+        named = [(name, value) for name, value in (("run", run), ("kind", kind)) if value is not None]
+        where += "".join(f" AND {name} = ?" for name, _ in named)
+        rows = self._query(
+            f"SELECT t, station, run, kind, body, seq, hash FROM events WHERE {where} ORDER BY seq LIMIT ?",
+            *parameters,
+            *(value for _, value in named),
+            limit,
+        )
+        return [
+            StoredEvent(t, station, of_run, of_kind, json.loads(body), seq, value.hex())
+            for t, station, of_run, of_kind, body, seq, value in rows
+        ]
+
+    def samples(self, run: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """All samples of a run in order: column names and an (n, columns) array; NaN: bad or absent."""
+        names: dict[int, tuple[str, ...]] = {}
+        for seq, body in self._query(
+            "SELECT seq, body FROM events WHERE run = ? AND kind = ? ORDER BY seq", run, COLUMNS
+        ):
+            names[seq] = tuple(json.loads(body)["columns"])
+        columns = tuple(dict.fromkeys(name for group in names.values() for name in group))
+        place = {name: index for index, name in enumerate(columns)}
+        chunks = self._query(
+            "SELECT body, data FROM events JOIN chunks USING (seq) WHERE run = ? AND kind = ? ORDER BY seq",
+            run,
+            SAMPLES,
+        )
+        parts = [(names[body["columns"]], body["rows"], data) for body, data in ((json.loads(b), d) for b, d in chunks)]
+        table = np.full((sum(count for _, count, _ in parts), len(columns)), np.nan)
+        at = 0
+        for group, count, data in parts:
+            table[at : at + count, [place[name] for name in group]] = np.frombuffer(data, "<f8").reshape(count, -1)
+            at += count
+        return columns, table
+
+    def result(self, run: str) -> dict[str, Any] | None:
+        """The final result of a run, if it has one."""
+        rows = self._query("SELECT body FROM results WHERE run = ?", run)
+        return json.loads(rows[0][0]) if rows else None
+
+    def runs(self, limit: int = 100) -> list[RunSummary]:
+        """The latest runs, newest first."""
+        rows = self._query(
+            "SELECT runs.run, station, t, results.body FROM runs JOIN events ON events.seq = runs.seq"
+            " LEFT JOIN results ON results.run = runs.run ORDER BY runs.seq DESC LIMIT ?",
+            limit,
+        )
+        return [RunSummary(run, station, t, json.loads(body) if body else None) for run, station, t, body in rows]
+
+    def count_runs(self) -> int:
+        """How many runs the journal knows."""
+        return int(self._query("SELECT count(*) FROM runs")[0][0])
+
+    def pending_outbox(self, limit: int = 100, after_seq: int = 0) -> list[PendingMessage]:
+        """Messages that are not known to be delivered, oldest first."""
+        rows = self._query(
+            "SELECT seq, topic, payload, qos, retain, id FROM outbox"
+            " WHERE sent IS NOT id AND seq > ? ORDER BY seq LIMIT ?",
+            after_seq,
+            limit,
+        )
+        return [PendingMessage(seq, topic, text, qos, bool(retain), key) for seq, topic, text, qos, retain, key in rows]
