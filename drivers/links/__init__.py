@@ -1,0 +1,19 @@
+"""How bytes and registers reach an instrument. The instrument libraries live here and nowhere else."""
+
+from drivers.links.memory import MemoryRegisterLink, MemoryTextLink
+from drivers.links.modbus import ModbusRtuLink, ModbusTcpLink
+from drivers.links.registers import RegisterLink
+from drivers.links.serial_port import SerialLink
+from drivers.links.text import TextLink
+from drivers.links.visa import VisaLink
+
+__all__ = [
+    "MemoryRegisterLink",
+    "MemoryTextLink",
+    "ModbusRtuLink",
+    "ModbusTcpLink",
+    "RegisterLink",
+    "SerialLink",
+    "TextLink",
+    "VisaLink",
+]

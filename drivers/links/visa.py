@@ -1,0 +1,151 @@
+"""PyVISA with the PyVISA-py backend: raw TCP sockets and serial ports by VISA address.
+
+The waiting is ours: PyVISA-py's own read spins on a closed peer until the timeout, its write ignores the timeout, and
+its open reports success for a refused port. So we wait with poll() first and call the library when it cannot block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from drivers.errors import ADDRESS, CLOSED, DESCRIPTORS, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
+from drivers.links.serial_port import SerialSession
+from drivers.links.text import LONGEST_LINE, Session, ThreadedTextLink
+
+_manager: Any = None
+_manager_lock = Lock()
+
+
+def _resource_manager() -> Any:
+    """The only one of the process, never closed: closing a second one would invalidate the sessions of the first."""
+    global _manager
+    with _manager_lock:
+        if _manager is None:
+            import pyvisa  # 0.2 s: paid by lines that use it
+
+            _manager = pyvisa.ResourceManager("@py")
+        return _manager
+
+
+class VisaLink(ThreadedTextLink):
+    """`TCPIP::host::port::SOCKET` or `ASRL/dev/ttyS0::INSTR` (9600 8N1); lines end with LF both ways."""
+
+    def __init__(self, address: str, *, timeout: float = 2.0, spacing: float = 0.0) -> None:
+        """timeout of connecting, of each send and of each answer, and least distance of two messages, in s."""
+        super().__init__(address, partial(_open_session, address, timeout), terminator=b"\n", spacing=spacing)
+
+
+def _open_session(address: str, timeout: float) -> Session:
+    is_socket = address.upper().startswith("TCPIP") and address.upper().endswith("::SOCKET")
+    if not is_socket and not address.upper().startswith("ASRL"):
+        raise LinkError(ADDRESS, f"{address} is no TCPIP::host::port::SOCKET and no ASRL address")
+    milliseconds = max(1, round(timeout * 1000))
+    try:
+        resource = _resource_manager().open_resource(
+            address,
+            open_timeout=milliseconds,
+            timeout=milliseconds,
+            read_termination="\n",
+            write_termination="\n",
+        )
+    except ValueError as error:  # select() inside PyVISA-py with a descriptor above 1023
+        raise LinkError(
+            DESCRIPTORS, f"{address}: {error}; VISA needs file descriptors below 1024, use fewer connections"
+        ) from error
+    except Exception as error:  # PyVISA-py raises plain Exception, VisaIOError and SerialException here
+        raise _open_error(address, is_socket, error) from error
+    try:
+        return _wrapped(address, timeout, is_socket, resource)
+    except BaseException:
+        resource.close()
+        raise
+
+
+def _wrapped(address: str, timeout: float, is_socket: bool, resource: Any) -> Session:
+    interface = resource.visalib.sessions[resource.session].interface
+    if is_socket:
+        return _SocketSession(address, timeout, resource, interface)
+    try:
+        interface.exclusive = True
+    except OSError as error:
+        raise LinkError(PORT, f"{address} is in use by another program; close it there") from error
+    return SerialSession(address, interface, resource.close)
+
+
+def _open_error(address: str, is_socket: bool, error: Exception) -> LinkError:
+    if not is_socket:
+        return LinkError(PORT, f"cannot open {address}: {error}; check that the port exists and is free")
+    if "VI_ERROR_TMO" in str(error) or "error_timeout" in str(error):
+        return LinkError(TIMEOUT, f"{address} does not answer the connection; check power, network and address")
+    return LinkError(ADDRESS, f"cannot open {address}: {error}; check the address")
+
+
+class _SocketSession:
+    """A PyVISA-py socket resource."""
+
+    def __init__(self, address: str, timeout: float, resource: Any, interface: socket.socket) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._resource = resource
+        self._visa = resource.visalib.sessions[resource.session]
+        self._socket = interface
+        if refused := interface.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            name = errno.errorcode.get(refused, "")
+            code = TIMEOUT if refused == errno.ETIMEDOUT else REFUSED
+            raise LinkError(
+                code, f"{address}: {os.strerror(refused)} ({name}); is the instrument on and the port right?"
+            )
+        # Nagle delays a query behind a write by 40 ms; PyVISA-py knows no attribute for it.
+        interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # bounds the rest of a send that poll() found room for only in part
+        interface.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *_seconds(timeout)))
+
+    def usable(self) -> bool:
+        # Readable while nobody asked: the peer hung up (EA does after 5 s of silence), or an answer came late.
+        return not self._visa._pending_buffer and not self._poll(select.POLLIN, 0.0)
+
+    def send(self, data: bytes) -> None:
+        if not self._poll(select.POLLOUT, self._timeout):
+            raise LinkError(TIMEOUT, f"{self._address} takes no data for {self._timeout} s; restart the instrument")
+        self._resource.write_raw(data)
+
+    def receive(self) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            if len(line) >= LONGEST_LINE:
+                raise AnswerError(f"no end of line in {len(line)} bytes", bytes(line))
+            if not self._poll(select.POLLIN, max(0.0, deadline - time.monotonic())):
+                raise LinkError(TIMEOUT, f"{self._address}: no answer in {self._timeout} s ({len(line)} bytes of one)")
+            waiting = len(self._socket.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            if not waiting:
+                raise LinkError(CLOSED, f"{self._address} closed the connection; check the instrument")
+            line += self._visa.read(waiting)[0]
+        return bytes(line)
+
+    def interrupt(self) -> None:
+        with contextlib.suppress(OSError):  # already closed: nothing blocks
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._resource.close()
+
+    def _poll(self, event: int, seconds: float) -> bool:
+        poller = select.poll()
+        poller.register(self._socket, event)
+        return bool(poller.poll(seconds * 1000))
+
+
+def _seconds(duration: float) -> tuple[int, int]:
+    """A timeval: whole seconds and microseconds, never zero (which would mean for ever)."""
+    microseconds = max(1, round(duration * 1e6))
+    return divmod(microseconds, 1_000_000)
