@@ -30,6 +30,7 @@ from controller.journal_format import (
     GENESIS,
     SAMPLES,
     SCHEMA,
+    UNREADABLE,
     AuditEntry,
     Event,
     JournalError,
@@ -110,7 +111,7 @@ class Journal(JournalReader):
             raise JournalError("E-JOURNAL-IO", f"{path}: {error.strerror}") from error
         try:
             return cls(path, lock, _connect(path), tick)
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             os.close(lock)
             raise explain(path, error) from error
         except OSError as error:
@@ -274,7 +275,7 @@ class Journal(JournalReader):
         self._events.append((seq, t, station, run, kind, body, value))
         if run and run not in self._runs:
             self._runs.add(run)
-            self._statements.append(("INSERT INTO runs VALUES (?, ?)", (run, seq)))
+            self._statements.append(("INSERT INTO runs VALUES (?, ?)", (seq, run)))
         if len(self._events) == 1:
             self._changed.notify()
         return seq

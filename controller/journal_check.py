@@ -21,6 +21,7 @@ from controller.journal_format import (
     COVERS,
     GENESIS,
     SAMPLES,
+    UNREADABLE,
     VERSION,
     digest,
     link,
@@ -74,12 +75,12 @@ class ChainCheck:
                     yield Problem(f"event {self.seq + 1}", f"missing; the next one is {seq}")
                 if link(self.hash, seq, t, station, run, kind, body) != stored:
                     yield Problem(f"event {seq}", "its content does not match its hash")
-                self.seq, self.hash = seq, stored
+                self.seq, self.hash = seq, stored if isinstance(stored, bytes) else b""
                 if run:
                     self.runs.setdefault(run, seq)
                 if kind == SAMPLES or f'"{COVERS}"' in body:
                     yield from self._covered(seq, run, kind, json.loads(body))
-        except (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError) as error:
+        except UNREADABLE as error:
             yield Problem(f"event {self.seq + 1}", f"cannot be read: {error}")
 
     def _covered(self, seq: int, run: str, kind: str, body: dict[str, Any]) -> Iterator[Problem]:
@@ -121,7 +122,7 @@ def first_problem(connection: sqlite3.Connection, tail: int) -> Problem | None:
     """What opening checks: SQLite's own quick check and the last events of the chain."""
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
-        return Problem("file", " ".join(answer.split()))
+        return Problem("file", " ".join(str(answer).split()))
     (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
     return next(ChainCheck(connection, max(0, last - tail)).problems(), None)
 
@@ -139,11 +140,11 @@ def verify(path: Path) -> Report:
                 problems.append(Problem("file", wrong))
             else:
                 answers = [row[0] for row in connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})")]
-                problems += [Problem("file", " ".join(answer.split())) for answer in answers if answer != "ok"]
+                problems += [Problem("file", " ".join(str(answer).split())) for answer in answers if answer != "ok"]
                 check = ChainCheck(connection)
                 problems += islice(check.problems(), MAX_PROBLEMS)
                 problems += _strangers(connection, check)
-    except (sqlite3.Error, OSError) as error:
+    except UNREADABLE as error:
         problems.append(Problem("file", f"cannot be read: {error}"))
     if check is None:
         return Report(False, 0, 0, 0, (0, GENESIS.hex()), problems)
@@ -151,10 +152,19 @@ def verify(path: Path) -> Report:
 
 
 def _strangers(connection: sqlite3.Connection, check: ChainCheck) -> Iterator[Problem]:
-    """Rows that no event vouches for."""
+    """Rows that no event vouches for, and indexes that lead elsewhere; SQLite's own check decodes no index entry."""
     for table in ("chunks", "results", "outbox"):
         (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         if count != check.covered[table]:
             yield Problem(f"table {table}", f"holds {count} rows, the events vouch for {check.covered[table]}")
     if dict(connection.execute("SELECT run, seq FROM runs")) != check.runs:
         yield Problem("table runs", "is not what the events say")
+    by_run = "SELECT run, min(seq) FROM events INDEXED BY events_of_run WHERE run != '' GROUP BY run"
+    if dict(connection.execute(by_run)) != check.runs:
+        yield Problem("index events_of_run", "is not what the events say")
+    waiting = [
+        connection.execute(f"SELECT seq FROM outbox {how} WHERE sent IS NOT id ORDER BY seq").fetchall()
+        for how in ("NOT INDEXED", "INDEXED BY outbox_waiting")
+    ]
+    if waiting[0] != waiting[1]:
+        yield Problem("index outbox_waiting", "is not what the outbox says")

@@ -18,6 +18,9 @@ APPLICATION_ID = 0x45564C4E  # "EVLN", in SQLite's header
 VERSION = 1
 GENESIS = hashlib.sha256(b"evaline/journal/1").digest()
 
+# what reading damaged content raises: SQLite's errors, its messages with undecodable text inside, our own decoding
+UNREADABLE = (sqlite3.Error, ValueError, LookupError, TypeError, AttributeError)
+
 # kinds that only the journal itself writes, and the body key under which it keeps digests
 SAMPLES, COLUMNS, AUDIT = "samples", "columns", "audit"
 COVERS = "covers"
@@ -27,8 +30,7 @@ SCHEMA = f"""
 CREATE TABLE events(seq INTEGER PRIMARY KEY, t REAL NOT NULL, station TEXT NOT NULL, run TEXT NOT NULL,
                     kind TEXT NOT NULL, body TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
 CREATE INDEX events_of_run ON events(run);
-CREATE TABLE runs(run TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
-CREATE INDEX runs_by_seq ON runs(seq);
+CREATE TABLE runs(seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE chunks(seq INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
 CREATE TABLE results(run TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE outbox(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, topic TEXT NOT NULL, payload TEXT NOT NULL,
@@ -140,10 +142,11 @@ def read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
 
 
-def explain(path: Path, error: sqlite3.Error) -> JournalError:
-    """SQLite's complaint in our words: damaged content, or a disk that will not."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(path, str(error))
+def explain(path: Path, error: Exception) -> JournalError:
+    """An UNREADABLE error in our words: damaged content, or a disk that will not."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return damaged(path, f"{type(error).__name__}: {error}")
     return JournalError("E-JOURNAL-IO", f"{path}: {error}")
 
 

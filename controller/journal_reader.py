@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,28 @@ from numpy.typing import NDArray
 from controller.journal_format import (
     COLUMNS,
     SAMPLES,
+    UNREADABLE,
     PendingMessage,
     RunSummary,
     StoredEvent,
     explain,
     read_only,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _explained(read: Callable[Concatenate[JournalReader, P], T]) -> Callable[Concatenate[JournalReader, P], T]:
+    """Damage that opening did not look for shows when it is read: say so instead of failing somewhere in decoding."""
+
+    def explained(self: JournalReader, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(self, *args, **kwargs)
+        except UNREADABLE as error:
+            raise explain(self.path, error) from error
+
+    return explained
 
 
 class JournalReader:
@@ -36,15 +53,13 @@ class JournalReader:
             self._connections.pop().close()
 
     def _query(self, sql: str, *parameters: Any) -> list[Any]:
-        try:
-            connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
-            if connection is None:
-                connection = self._mine.connection = read_only(self.path)
-                self._connections.append(connection)
-            return connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise explain(self.path, error) from error
+        connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = read_only(self.path)
+            self._connections.append(connection)
+        return connection.execute(sql, parameters).fetchall()
 
+    @_explained
     def events(
         self, run: str | None = None, after_seq: int = 0, limit: int = 1000, kind: str | None = None
     ) -> list[StoredEvent]:
@@ -63,6 +78,7 @@ class JournalReader:
             for t, station, of_run, of_kind, body, seq, value in rows
         ]
 
+    @_explained
     def samples(self, run: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """All samples of a run in order: column names and an (n, columns) array; NaN: bad or absent."""
         names: dict[int, tuple[str, ...]] = {}
@@ -85,11 +101,13 @@ class JournalReader:
             at += count
         return columns, table
 
+    @_explained
     def result(self, run: str) -> dict[str, Any] | None:
         """The final result of a run, if it has one."""
         rows = self._query("SELECT body FROM results WHERE run = ?", run)
         return json.loads(rows[0][0]) if rows else None
 
+    @_explained
     def runs(self, limit: int = 100) -> list[RunSummary]:
         """The latest runs, newest first."""
         rows = self._query(
@@ -99,10 +117,12 @@ class JournalReader:
         )
         return [RunSummary(run, station, t, json.loads(body) if body else None) for run, station, t, body in rows]
 
+    @_explained
     def count_runs(self) -> int:
         """How many runs the journal knows."""
         return int(self._query("SELECT count(*) FROM runs")[0][0])
 
+    @_explained
     def pending_outbox(self, limit: int = 100, after_seq: int = 0) -> list[PendingMessage]:
         """Messages that are not known to be delivered, oldest first."""
         rows = self._query(
