@@ -110,6 +110,7 @@ def _refuse_aliases_and_depth(text: str, source: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         mark = event.start_mark
+        assert mark is not None  # the parser always sets it
         anchored = isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
         if anchored:
             raise DocumentError(

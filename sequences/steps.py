@@ -114,7 +114,7 @@ class _Ends:
         self._max_time = max_time
 
     def reason(self, view: View) -> Ended | None:
-        met = [w.end.when.text for w in self._watches if w.met(view.signal(w.end.when.signal), view.sample.t)]
+        met = [w.end.when.text for w in self._watches if w.met(view.signal(w.end.when.signal), view.step_time)]
         return Ended(met[0]) if met else None
 
     def overdue(self, view: View) -> Ended | None:

@@ -1,0 +1,348 @@
+"""The command line: thin, since every command is something the daemon or a pure function does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from config import DocumentError, load_line
+from controller.cli.settings import Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="evaline",
+    help="Evaluate used EV batteries: drive instruments, run recipes, grade, publish.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+journal_app = typer.Typer(help="Look after the journal.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(journal_app, name="journal")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+Url = Annotated[str | None, typer.Option(help="Address of the daemon. [env: EVALINE_URL]")]
+Author = Annotated[str | None, typer.Option(help="Who asks, for the audit trail. [env: EVALINE_AUTHOR]")]
+Lang = Annotated[str | None, typer.Option(help="en or ko. [env: EVALINE_LANG]")]
+StationName = Annotated[str, typer.Option("--station", help="Name of the station.")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="The line file.")]
+ReasonText = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.")]
+
+DEFAULT_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
+
+
+class UsageError(Exception):
+    """A mistake in the call: one line, exit code 3."""
+
+
+def settings(url: str | None = None, author: str | None = None, lang: str | None = None) -> Settings:
+    given = {key: value for key, value in (("url", url), ("author", author), ("lang", lang)) if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} [E-SETTINGS]") from None
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one clear line and an exit code, never a traceback."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    from controller.client import ApiError
+
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        return done.exit_code
+    except ApiError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"code": error.code, "errors": error.lines, "reasons": error.reasons}))
+        return _fail(error.exit_code, *error.lines)
+    except (DocumentError, UsageError) as error:
+        return _fail(3, str(error))
+    except KeyboardInterrupt:
+        return _fail(1, "interrupted")
+    except Exception as error:
+        from click import ClickException  # what typer raises for a wrong call
+
+        if isinstance(error, ClickException):
+            error.show()
+            return 3
+        if getattr(error, "code", None):  # an error of ours: its message says it all
+            return _fail(1, str(error))
+        raise
+    return 0
+
+
+def _fail(code: int, *lines: str) -> int:
+    for line in lines:
+        print(f"evaline: {line}", file=sys.stderr)
+    return code
+
+
+def _with_client(settings: Settings, work: Any) -> Any:
+    from controller.client import connect
+
+    async def call() -> Any:
+        async with connect(settings.url) as client:
+            return await work(client)
+
+    return asyncio.run(call())
+
+
+# ------------------------------------------------------------------------------------------------ the daemon
+
+
+@app.command()
+def serve(
+    config: ConfigFile = DEFAULT_LINE,
+    rate: Annotated[float, typer.Option(min=0.01, max=1000, help="Line time per wall time; for simulators.")] = 1.0,
+    jump: Annotated[Path | None, typer.Option(help="Clock page shared with simulators: as fast as the wire.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the daemon of a line until SIGTERM or SIGINT."""
+    line = load_line(config)
+    plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = structlog.processors.JSONRenderer() if as_json else plain
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer()
+            if as_json
+            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    from controller.clock import JumpingClock, PacedClock
+    from controller.daemon import serve as run_daemon
+
+    def announce(event: dict[str, Any]) -> None:
+        if as_json:
+            print(json.dumps(event), flush=True)
+
+    if jump is not None:
+        clock = JumpingClock(page=jump)
+        runner = asyncio.Runner(loop_factory=clock.new_event_loop)
+        work = run_daemon(line, clock, announce)
+    else:
+        runner = asyncio.Runner(loop_factory=_fast_loop())
+        work = run_daemon(line, PacedClock(rate), announce)
+    with runner:
+        if not runner.run(work):
+            raise typer.Exit(1)
+
+
+def _fast_loop() -> Any:
+    """uvloop where it is installed: half the CPU time a message."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe of the library by its id, or a file.")],
+    station: StationName,
+    dut: Annotated[str, typer.Option(help="The code scanned from the battery.")],
+    reason: ReasonText = "",
+    url: Url = None,
+    author: Author = None,
+    lang: Lang = None,
+    as_json: Json = False,
+) -> None:
+    """Start a run and follow it. Exit: 0 pass or marginal, 3 recipe error, 4 refused, 5 fail, 6 aborted, 1 other."""
+    from rich.console import Console
+
+    from controller.cli.display import RunDisplay, show_result, stdout
+    from controller.cli.run import EXIT_OF_VERDICT, start_and_follow
+
+    known = settings(url, author, lang)
+    console = Console(stderr=True) if as_json else stdout()
+
+    async def work(client: Any) -> dict[str, Any]:
+        display = RunDisplay(console, known.lang)
+        return await start_and_follow(client, station, recipe, dut, known.author, reason, display)
+
+    result = _with_client(known, work)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        show_result(console, result, known.lang)
+        console.print(f"\n{result['report']}", highlight=False)
+    raise typer.Exit(EXIT_OF_VERDICT[result["verdict"]])
+
+
+@app.command()
+def status(url: Url = None, as_json: Json = False) -> None:
+    """Show every station of the line."""
+    answer = _with_client(settings(url), lambda client: client.status())
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))
+        return
+    from controller.cli.display import clock, stdout
+
+    console = stdout()
+    console.print(answer["line"])
+    for name, station in answer["stations"].items():
+        progress = station["progress"] or {}
+        doing = f"  {station['dut']}  {progress.get('step', '')}" if station["run_id"] else ""
+        left = f"  {clock(progress['elapsed_s'])} / ~{clock(progress['estimated_s'])}" if station["run_id"] else ""
+        console.print(f"  {name}  {station['state']}{doing}{left}", highlight=False)
+        for key, health in station["instruments"].items():
+            console.print(f"    {key:<20} {health}", highlight=False, markup=False)
+        for alarm in station["alarms"]:
+            console.print(f"    alarm {alarm['message']} [{alarm['code']}]", highlight=False, markup=False)
+
+
+def _station_command(name: str, doc: str) -> None:
+    def command(
+        station: StationName, reason: ReasonText = "", url: Url = None, author: Author = None, as_json: Json = False
+    ) -> None:
+        known = settings(url, author)
+        answer = _with_client(known, lambda client: client.command(station, name, known.author, reason))
+        print(json.dumps(answer, ensure_ascii=False) if as_json else f"{station} {answer['state']}")
+
+    app.command(name, help=doc)(command)
+
+
+_station_command("hold", "Stop the current and stand still.")
+_station_command("resume", "Go on where the run was held.")
+_station_command("abort", "Everything off at once; returns when it is confirmed.")
+_station_command("stop", "End the run in an orderly way.")
+_station_command("clear", "Acknowledge an abort.")
+_station_command("reset", "Make a stopped or complete station ready for the next battery.")
+
+
+# -------------------------------------------------------------------------------------------- without a daemon
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Recipe files.")],
+    dut: Annotated[str | None, typer.Option(help="Check for this battery model too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with recipes before anything moves. Exit 3 when anything is."""
+    from config import shipped_dut_models
+    from controller.cli.run import recipe_text
+    from controller.run import dut_of
+    from controller.start import finding_line, load_recipe
+    from sequences import check as check_recipe
+
+    models = shipped_dut_models()
+    if dut is not None and dut not in models:
+        raise UsageError(f"there is no battery model {dut!r}; known are {', '.join(models)} [E-DUT-UNKNOWN]")
+    battery = dut_of(models[dut]) if dut else None
+    findings: dict[str, list[str]] = {}
+    for file in files:
+        try:
+            recipe, document = load_recipe(recipe_text(file), str(file))
+            findings[str(file)] = [finding_line(document, finding) for finding in check_recipe(recipe, battery)]
+        except DocumentError as error:
+            findings[str(file)] = [str(error)]
+    if as_json:
+        print(json.dumps(findings, ensure_ascii=False))
+    else:
+        for source, lines in findings.items():
+            print("\n".join(lines) if lines else f"{source}: ok")
+    if any(findings.values()):
+        raise typer.Exit(3)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def simulate(context: typer.Context, config: ConfigFile = DEFAULT_LINE) -> None:
+    """Run the simulated instruments of a line file alone; `python -m simulators --help` lists the options."""
+    arguments = [sys.executable, "-m", "simulators", "--config", str(config), *context.args]
+    sys.stdout.flush()
+    os.execv(sys.executable, arguments)
+
+
+@journal_app.command("verify")
+def journal_verify(
+    path: Annotated[Path, typer.Argument(help="The journal file.")] = Path("var/journal.db"), as_json: Json = False
+) -> None:
+    """Check every event, sample chunk and result against the hash chain. Exit 1 when anything is damaged."""
+    from controller.journal_check import verify
+
+    report = verify(path)
+    if as_json:
+        problems = [{"where": problem.where, "what": problem.what} for problem in report.problems]
+        print(json.dumps({"ok": report.ok, "events": report.events, "runs": report.runs, "samples": report.samples,
+                          "head": report.head, "problems": problems}))  # fmt: skip
+    elif report.ok:
+        print(
+            f"{path}: intact: {report.events} events, {report.runs} runs, {report.samples} samples; head {report.head}"
+        )
+    for problem in report.problems:
+        print(f"evaline: {path}: {problem.where}: {problem.what} [E-JOURNAL-DAMAGED]", file=sys.stderr)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("safe-state")
+def safe_state(config: ConfigFile = DEFAULT_LINE, as_json: Json = False) -> None:
+    """Switch every output off over own connections, as a service manager's last step. Exit 1 if not confirmed."""
+    from controller.clock import PacedClock
+    from controller.outputs import line_to_safe_state
+
+    steps = _run(line_to_safe_state(load_line(config), PacedClock()))
+    if as_json:
+        print(json.dumps({name: [asdict(step) for step in station] for name, station in steps.items()}))
+    else:
+        for name, station in steps.items():
+            for step in station:
+                word = "confirmed" if step.confirmed else f"NOT CONFIRMED: {step.detail}"
+                print(f"{name}  {step.name:<18} {word}")
+    if not all(step.confirmed for station in steps.values() for step in station):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path | None, typer.Option(help="Where its journal, data and report go.")] = None,
+    lang: Lang = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate one simulated used battery, from scan to grade, over real wires."""
+    from rich.console import Console
+
+    from controller.cli.demo import demo as run_demo
+    from controller.cli.display import stdout
+    from controller.cli.run import EXIT_OF_VERDICT
+
+    known = settings(lang=lang)
+    console = Console(stderr=True, quiet=True) if as_json else stdout()
+    place = (directory or _next_demo_directory()).resolve()
+    answer = _run(run_demo(console, known.lang, place))
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))
+    raise typer.Exit(EXIT_OF_VERDICT[answer["verdict"]])
+
+
+def _next_demo_directory() -> Path:
+    root = Path("var")
+    number = 1 + max((int(p.name[5:]) for p in root.glob("demo-*") if p.name[5:].isdigit()), default=0)
+    return root / f"demo-{number}"
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+if __name__ == "__main__":
+    main()

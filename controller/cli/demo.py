@@ -1,0 +1,201 @@
+"""`evaline demo`: a simulated line on real wires, its daemon, and one battery evaluated from scan to grade.
+
+Three processes, as in a plant: the simulators, the daemon with its broker, and this one, which plays operator and MES.
+They share nothing but the wires and a line time that stands still while a request is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import yaml
+from rich.console import Console
+
+from config import read_document, validate_line
+from controller.cli.display import RunDisplay, show_result
+from controller.cli.run import start_and_follow
+from controller.client import connect
+from controller.clock import create_page
+
+DEMO_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
+READY_WITHIN = 30.0  # wall s
+END_WITHIN = 15.0  # wall s
+RECIPE = "quick_capacity_dcir"
+
+
+class DemoError(Exception):
+    """A part of the demo did not come up or did not end."""
+
+    code = "E-DEMO"
+
+
+@dataclass
+class Mes:
+    """A stand-in for the factory's MES: counts what it is told and keeps results."""
+
+    messages: int = 0
+    results: list[dict[str, Any]] = field(default_factory=list)
+    got_result: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def listen(self, host: str, port: int, password: str, topics: str, ready: asyncio.Event) -> None:
+        async with aiomqtt.Client(
+            host, port, username="evaline", password=password, protocol=aiomqtt.ProtocolVersion.V311
+        ) as client:
+            await client.subscribe(topics, qos=1)
+            ready.set()
+            async for message in client.messages:
+                self.messages += 1
+                if message.topic.value.endswith("/result"):
+                    assert isinstance(message.payload, bytes)
+                    self.results.append(json.loads(message.payload)["data"])
+                    self.got_result.set()
+
+
+async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
+    """Run the demo in `directory`; returns the object that `--json` prints. Raises DemoError, ApiError."""
+    began = time.monotonic()
+    directory.mkdir(parents=True, exist_ok=True)
+    line_file, page = directory / "line.yaml", directory / "clock"
+    wanted = directory / "demo.yaml"
+    _write_demo_line(wanted, directory)
+    create_page(page)
+    console.print(f"[dim]simulated station, broker and daemon start in {directory}[/]")
+    simulate = ["-m", "simulators", "--config", str(wanted), "--clock", str(page), "--free-ports",
+                "--write-config", str(line_file), "--json"]  # fmt: skip
+    serve = ["-m", "controller.cli.app", "serve", "--config", str(line_file), "--jump", str(page), "--json"]
+    async with (
+        _child("simulators", simulate, directory) as (simulators, _),
+        _child("daemon", serve, directory) as (_daemon, ready),
+    ):
+        mes = Mes()
+        password = (directory / "broker" / "password").read_text().strip()
+        mqtt = ready["mqtt"]
+        async with asyncio.TaskGroup() as group:
+            subscribed = asyncio.Event()
+            listening = group.create_task(mes.listen(mqtt["host"], mqtt["port"], password, mqtt["topics"], subscribed))
+            await asyncio.wait_for(subscribed.wait(), READY_WITHIN)
+            url = f"http://{ready['http']['host']}:{ready['http']['port']}"
+            async with connect(url) as client:
+                result = await start_and_follow(
+                    client, "st01", RECIPE, _dut_code(wanted), "demo", "demonstration", RunDisplay(console, lang)
+                )
+            await asyncio.wait_for(mes.got_result.wait(), END_WITHIN)
+            listening.cancel()
+        truth = await _ask(simulators, "truth st01")
+    report = Path(result["report"])
+    answer = {
+        "run_id": result["run_id"],
+        "recipe": result["recipe"]["id"],
+        "dut": result["dut"]["code"],
+        "verdict": result["verdict"],
+        "grade": result["grade"],
+        "measurements": {
+            name: {key: entry[key] for key in ("value", "unit", "limits", "verdict")}
+            for name, entry in result["measurements"].items()
+        },
+        "truth": truth["truth"],
+        "journal": str(directory / "journal.db"),
+        "data_file": result["data_file"] and result["data_file"]["path"],
+        "report": str(report) if report.exists() else None,
+        "mqtt_messages": mes.messages,
+        "line_seconds": round(result["line_seconds"], 1),
+        "wall_seconds": round(time.monotonic() - began, 1),
+    }
+    show_result(console, result, lang)
+    _show_comparison(console, answer)
+    return answer
+
+
+def _write_demo_line(path: Path, directory: Path) -> None:
+    """The shipped line with its state in this directory, and no fixed port that could be taken."""
+    data = read_document(DEMO_LINE).data
+    data |= {"state_dir": str(directory), "http": {"port": 0}, "broker": {"kind": "embedded", "port": 0}}
+    instruments = data["stations"]["st01"]["instruments"]
+    for instrument in instruments.values():
+        if "port" in instrument["link"] and isinstance(instrument["link"]["port"], str):
+            instrument["link"]["port"] = str(directory / Path(instrument["link"]["port"]).name)
+    path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _dut_code(path: Path) -> str:
+    simulation = validate_line(read_document(path)).simulation
+    assert simulation is not None
+    return simulation.stations["st01"].battery.code
+
+
+def _show_comparison(console: Console, answer: dict[str, Any]) -> None:
+    truth, measured = answer["truth"], answer["measurements"]
+    capacity, energy = measured["remainingCapacity"]["value"], measured["stateOfCertifiedEnergy"]["value"]
+    if capacity is not None and energy is not None:
+        off = 100 * (capacity / truth["capacity_ah"] - 1)
+        off_energy = energy - 100 * truth["soce"]
+        console.print(
+            f"\nthe simulator's truth: {truth['capacity_ah']:.3f} Ah ({off:+.2f} %), SOCE {100 * truth['soce']:.2f} %"
+            f" ({off_energy:+.2f} points), weakest cell {truth['weakest_cell'] + 1}",
+            highlight=False,
+        )
+    console.print(
+        f"{answer['line_seconds'] / 3600:.2f} h of line time in {answer['wall_seconds']:.0f} s,"
+        f" {answer['mqtt_messages']} MQTT messages",
+        highlight=False,
+    )
+    for name in ("journal", "data_file", "report"):
+        console.print(f"{name.replace('_', ' '):<10}{answer[name]}", highlight=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------------------------------------- processes
+
+
+@asynccontextmanager
+async def _child(
+    name: str, arguments: list[str], directory: Path
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
+    """A process of ours that says when it is ready; ended by SIGTERM, with its stderr in a log file."""
+    log = directory / f"{name}.log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process, await _event(process, name, log)
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), END_WITHIN)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+async def _event(process: asyncio.subprocess.Process, name: str, log: Path) -> dict[str, Any]:
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), READY_WITHIN)
+    except TimeoutError:
+        line = b""
+    if not line:
+        said = log.read_text(errors="replace").strip().splitlines()
+        raise DemoError(
+            f"the {name} did not start: {said[-1] if said else 'no message'} (see {log}) [{DemoError.code}]"
+        )
+    event: dict[str, Any] = json.loads(line)
+    return event
+
+
+async def _ask(process: asyncio.subprocess.Process, question: str) -> dict[str, Any]:
+    assert process.stdin is not None
+    process.stdin.write(f"{question}\n".encode())
+    await process.stdin.drain()
+    return await _event(process, "simulators", Path("simulators.log"))

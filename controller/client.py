@@ -1,0 +1,87 @@
+"""The daemon's API from the outside, as the command line uses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+
+
+class ApiError(Exception):
+    """What the daemon answered, as one line or one a finding, and the exit code it stands for."""
+
+    def __init__(
+        self, exit_code: int, code: str, lines: list[str], reasons: list[dict[str, str]] | None = None
+    ) -> None:
+        self.exit_code, self.code, self.lines, self.reasons = exit_code, code, lines, reasons or []
+        super().__init__("\n".join(lines))
+
+
+class Client:
+    """One connection to a running daemon. Every method raises ApiError."""
+
+    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+        self._url, self._http = url, http
+
+    async def status(self) -> dict[str, Any]:
+        return await self._ask("GET", "/api/status")
+
+    async def start(self, station: str, body: dict[str, Any]) -> str:
+        """Start a run; returns its id."""
+        answer = await self._ask("POST", f"/api/stations/{station}/runs", body)
+        return str(answer["run_id"])
+
+    async def command(self, station: str, command: str, author: str, reason: str) -> dict[str, Any]:
+        body = {"author": author, "reason": reason}
+        return await self._ask("POST", f"/api/stations/{station}/commands/{command}", body)
+
+    async def result(self, run_id: str) -> dict[str, Any]:
+        return await self._ask("GET", f"/api/runs/{run_id}")
+
+    async def follow(self, station: str) -> AsyncIterator[dict[str, Any]]:
+        """Snapshots of a station as it changes, until the daemon ends."""
+        try:
+            async with self._http.stream("GET", f"/api/stations/{station}/stream", timeout=None) as response:
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        yield json.loads(line.removeprefix("data: "))
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        try:
+            answer: dict[str, Any] = response.json()
+        except json.JSONDecodeError:
+            raise ApiError(1, "E-API", [f"{self._url} answered {response.status_code}: is it Evaline?"]) from None
+        if response.is_success:
+            return answer
+        code = str(answer.get("code", "E-API"))
+        if code == "E-REFUSED":
+            lines = [f"{r['message']}; {r['hint']} [{r['code']}]" for r in answer["reasons"]]
+            raise ApiError(4, code, lines, answer["reasons"])
+        if code == "E-RECIPE":
+            raise ApiError(3, code, answer["findings"])
+        lines = [answer.get("message", f"the daemon refused the request: {answer}")]
+        raise ApiError(4 if code in ("E-STATE", "E-STATION") else 1, code, lines)
+
+    def _unreachable(self, error: httpx.HTTPError) -> ApiError:
+        hint = "is `evaline serve` running? Another address: --url or EVALINE_URL"
+        reason = str(error).strip() or type(error).__name__
+        return ApiError(
+            1, "E-DAEMON-UNREACHABLE", [f"no daemon at {self._url}: {reason}; {hint} [E-DAEMON-UNREACHABLE]"]
+        )
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Client]:
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False) as http:
+        yield Client(url, http)

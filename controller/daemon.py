@@ -1,0 +1,241 @@
+"""`evaline serve`: broker, publisher, API and line in one process, and how all of it ends.
+
+However the daemon ends, by a signal or by an exception in any task, the same sequence follows: the line's tasks are
+cancelled, every output is switched off and verified, active runs get their result, the outbox is drained, and only then
+broker and journal close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from config import LineConfig, shipped_dut_models
+from config.documents import Document, DocumentError, first_validation_error, read_document
+from config.line import EmbeddedBroker as EmbeddedBrokerConfig
+from config.line import ExternalBroker, HttpConfig
+from controller.api import build_api
+from controller.broker import EmbeddedBroker
+from controller.clock import Clock
+from controller.journal import Journal
+from controller.line import Line
+from controller.publisher import BrokerSettings, Publisher
+from controller.report import write_report
+from controller.station import Station
+from controller.topics import StationState, rfc3339
+from controller.wire import wire_links
+from sequences import GradeRules
+
+DRAIN_WITHIN = 3.0  # wall s to hand the last messages to the broker
+LIBRARY = Path(__file__).parent.parent / "sequences" / "library"
+
+log = structlog.get_logger()
+
+Announce = Callable[[dict[str, Any]], None]
+
+
+class PortInUseError(Exception):
+    """The API's port belongs to somebody else."""
+
+    code = "E-HTTP-PORT"
+
+
+def load_grade_rules(name: str) -> GradeRules:
+    """The shipped rules of this name, or a file; raises DocumentError."""
+    shipped = LIBRARY / f"grades_{name}.yaml"
+    document: Document = read_document(shipped if shipped.exists() else Path(name))
+    try:
+        return GradeRules.model_validate(document.data)
+    except ValidationError as error:
+        raise first_validation_error(document, error, "E-GRADES") from None
+
+
+async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
+    """Serve the line until SIGTERM or SIGINT; True when it ended with every output confirmed off.
+
+    Raises DocumentError, JournalError, BrokerError or PortInUseError when it cannot start.
+    """
+    state_dir = Path(config.state_dir)
+    models, rules = shipped_dut_models(), load_grade_rules(config.grade_rules)
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        listener = stack.enter_context(_listener(config.http))
+        journal = Journal.open(state_dir / "journal.db")
+        stack.push_async_callback(journal.close)
+        line = Line(config, clock, journal, lambda name: wire_links, models, rules, state_dir)
+        background = await stack.enter_async_context(_background())
+        settings = await _broker(config, state_dir, stack, background)
+        publisher = None
+        if settings is not None:
+            publisher = Publisher(journal, settings, config.line)
+            background.start("publisher", publisher.run())
+            line.publish_states_to(_StatePublishing(publisher))
+        background.start("api", _serve_api(line, listener))
+        background.start("reports", _write_reports(line))
+        host, port = listener.getsockname()[:2]
+        log.info("ready", http=f"http://{host}:{port}", stations=list(line.stations), pid=os.getpid())
+        announce(
+            {
+                "event": "ready",
+                "http": {"host": host, "port": port},
+                "mqtt": settings and {"host": settings.host, "port": settings.port, "topics": f"{line.topics.root}/#"},
+                "stations": list(line.stations),
+                "pid": os.getpid(),
+            }
+        )
+        crashed = await _serve_line(line, stop, background)
+        off = await line.shut_down()
+        if publisher is not None:
+            await publisher.drained(DRAIN_WITHIN)
+        log.info("stopped", outputs_off=off)
+        return off and not crashed
+
+
+async def _serve_line(line: Line, stop: asyncio.Event, background: Background) -> bool:
+    """Until a stop is asked for or anything fails; True for a failure. Nothing of the line runs afterwards."""
+    serving = asyncio.create_task(line.serve())
+    stopping = asyncio.create_task(stop.wait())
+    watched = {serving, stopping, *background.tasks}
+    try:
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        serving.cancel()
+        stopping.cancel()
+        await asyncio.wait({serving, stopping})
+    failed = [task for task in watched if task.done() and not task.cancelled() and task.exception()]
+    for task in failed:
+        log.error("task failed", task=task.get_name(), exc_info=task.exception())
+    return bool(failed)
+
+
+class Background:
+    """Tasks beside the line, in the order they were started; owned and ended by `_background`."""
+
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, name: str, work: Any) -> None:
+        self.tasks.append(asyncio.create_task(work, name=name))
+
+
+@asynccontextmanager
+async def _background() -> AsyncIterator[Background]:
+    """A failing task does not cancel the daemon mid-way as in a TaskGroup: `_serve_line` sees it and ends in order."""
+    background = Background()
+    try:
+        yield background
+    finally:
+        for task in background.tasks:
+            task.cancel()
+        await asyncio.gather(*background.tasks, return_exceptions=True)
+
+
+async def _broker(
+    config: LineConfig, state_dir: Path, stack: AsyncExitStack, background: Background
+) -> BrokerSettings | None:
+    match config.broker:
+        case EmbeddedBrokerConfig():
+            broker = await stack.enter_async_context(EmbeddedBroker(config.broker, state_dir))
+            background.start("broker", broker.supervise())
+            return BrokerSettings.of_embedded(broker)
+        case ExternalBroker():
+            return BrokerSettings.of_external(config.broker)
+        case _:
+            return None
+
+
+async def _write_reports(line: Line) -> None:
+    """A report for every result, after its commit; written from the journal alone."""
+    seq = line.journal.head()[0]
+    with line.journal.commits() as committed:
+        while True:
+            for event in line.journal.events(after_seq=seq, kind="run.ended"):
+                seq = event.seq
+                try:
+                    await asyncio.to_thread(write_report, line.journal, event.run)
+                except OSError as error:
+                    log.error("report not written", run=event.run, error=str(error))
+            await committed.wait()
+            committed.clear()
+
+
+class _StatePublishing:
+    """Hands a station's state to the publisher when it differs from the one before in more than its time."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._newest: dict[str, tuple[object, ...]] = {}
+
+    def __call__(self, station: Station) -> None:
+        run, progress = station.run_now, station.progress
+        step = progress.step if run and progress else None
+        now = (station.state, run and run.id, step, len(station.alarms))
+        if self._newest.get(station.name) == now:
+            return
+        self._newest[station.name] = now
+        state = StationState(
+            state=station.state.name,
+            time=rfc3339(station.clock_now()),
+            run=run.id if run else None,
+            step=step,
+            alarms=[alarm["code"] for alarm in station.alarms],
+        )
+        self._publisher.publish_state(station.name, state.model_dump(mode="json"))
+
+
+# ------------------------------------------------------------------------------------------------- the edges
+
+
+@contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """SIGTERM and SIGINT set the event; further ones change nothing: the off sequence is not to be interrupted."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _listener(http: HttpConfig) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if http.host == "::1" else socket.AF_INET
+    try:
+        listener = socket.create_server((http.host, http.port), family=family)
+    except OSError as error:
+        message = (
+            f"http port {http.port} on {http.host}: {error.strerror}; is another daemon running? Change `http.port`"
+        )
+        raise PortInUseError(f"{message} [{PortInUseError.code}]") from None
+    with listener:
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """Signals are the daemon's: uvicorn must not take them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve_api(line: Line, listener: socket.socket) -> None:
+    settings = uvicorn.Config(
+        build_api(line), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+    )
+    await _Server(settings).serve(sockets=[listener])
+
+
+__all__ = ["DocumentError", "PortInUseError", "load_grade_rules", "serve"]

@@ -1,0 +1,103 @@
+"""The instruments of one station: opened from the line file, called with a deadline, one place for their errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Container
+from typing import Any, TypeVar, cast
+
+from config import InstrumentConfig, StationConfig
+from controller.clock import Clock
+from drivers import CATALOG, InstrumentError, LinkError
+from drivers.links import Link
+from drivers.roles import (
+    BatteryMonitor,
+    Cycler,
+    Identity,
+    ImpedanceMeter,
+    Instrument,
+    Interlock,
+    TemperatureScanner,
+)
+
+T = TypeVar("T")
+
+# how a link is made from an instrument's configuration; tests put memory links here
+LinkFactory = Callable[[str, InstrumentConfig], Link]
+
+CALL_DEADLINE = 5.0  # wall seconds for one driver call, whatever its link's own timeouts
+
+
+class Instruments:
+    """Drivers by role. A call holds line time, ends within its deadline, and names the instrument in its error."""
+
+    def __init__(self, config: StationConfig, clock: Clock, make_link: LinkFactory) -> None:
+        self._clock = clock
+        self.config = config
+        self._drivers: dict[str, Instrument] = {}
+        self.identities: dict[str, Identity] = {}
+        self.faults: dict[str, InstrumentError] = {}
+        for key, instrument in config.instruments.items():
+            entry = CATALOG[instrument.driver]
+            link = make_link(key, instrument)
+            self._drivers[key] = entry.make(link, instrument.model, instrument.serial, instrument.settings)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(self._drivers)
+
+    @property
+    def cycler(self) -> Cycler:
+        return cast(Cycler, self._drivers["cycler"])
+
+    @property
+    def interlock(self) -> Interlock:
+        return cast(Interlock, self._drivers["interlock"])
+
+    @property
+    def battery_monitor(self) -> BatteryMonitor | None:
+        return cast("BatteryMonitor | None", self._drivers.get("battery_monitor"))
+
+    @property
+    def temperature_scanner(self) -> TemperatureScanner | None:
+        return cast("TemperatureScanner | None", self._drivers.get("temperature_scanner"))
+
+    @property
+    def impedance_meter(self) -> ImpedanceMeter | None:
+        return cast("ImpedanceMeter | None", self._drivers.get("impedance_meter"))
+
+    async def connect(self, only: Container[str] | None = None) -> None:
+        """Connect every instrument that is not; those that fail are in `faults` with their error, none is fatal."""
+        waiting = [key for key in self._drivers if key not in self.identities and (only is None or key in only)]
+        await asyncio.gather(*(self._connect(key) for key in waiting))
+
+    async def _connect(self, key: str) -> None:
+        try:
+            self.identities[key] = await self.call(key, self._drivers[key].connect)
+        except InstrumentError:
+            return  # call() has put it in faults
+        self.faults.pop(key, None)
+
+    async def call(self, key: str, method: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Await one driver call. Raises InstrumentError that names the instrument; the newest one stays in `faults`."""
+        try:
+            with self._clock.hold():
+                async with asyncio.timeout(CALL_DEADLINE):
+                    result = await method(*args)
+        except TimeoutError:
+            error: InstrumentError = LinkError(
+                "E-LINK-TIMEOUT", f"no answer within {CALL_DEADLINE:g} s", instrument=key
+            )
+        except InstrumentError as raised:
+            error = raised
+            error.instrument = error.instrument or key
+        else:
+            if key in self.identities:
+                self.faults.pop(key, None)
+            return result
+        self.faults[key] = error
+        raise error
+
+    async def close(self) -> None:
+        for driver in self._drivers.values():
+            await driver.close()

@@ -1,0 +1,132 @@
+"""A running line: its stations over one journal, and who watches them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from config import DutModel, LineConfig
+from controller.clock import Clock
+from controller.instruments import LinkFactory
+from controller.journal import AuditEntry, Event, Journal
+from controller.results import Outcome
+from controller.station import Station, StationServices
+from controller.topics import Topics, rfc3339
+from sequences import GradeRules, Verdict
+
+DAEMON_ENDED = Outcome(Verdict.ERROR, "E-DAEMON", "the daemon ended while the run was active")
+
+
+class Line:
+    """Owns the stations. The same with real links and at wall speed as on memory links in virtual time."""
+
+    def __init__(
+        self, config: LineConfig, clock: Clock, journal: Journal, make_link: Callable[[str], LinkFactory],
+        models: Mapping[str, DutModel], grade_rules: GradeRules, state_dir: Path,
+    ) -> None:  # fmt: skip
+        self.config, self.clock, self.journal = config, clock, journal
+        self.topics = Topics(config.line)
+        self.stopping = asyncio.Event()
+        self._watchers: dict[str, set[asyncio.Event]] = {name: set() for name in config.stations}
+        self._on_state: Callable[[Station], None] | None = None
+        services = StationServices(
+            clock=clock,
+            journal=journal,
+            models=models,
+            grade_rules=grade_rules,
+            topics=self.topics,
+            data_dir=state_dir / "data",
+            report_dir=state_dir / "reports",
+            changed=self._changed,
+        )
+        self.stations = {
+            name: Station(name, station, services, make_link(name)) for name, station in config.stations.items()
+        }
+
+    def publish_states_to(self, sink: Callable[[Station], None]) -> None:
+        """Call `sink` whenever a station changes; it must not block."""
+        self._on_state = sink
+
+    async def serve(self) -> None:
+        """Run every station until cancelled. Leaves outputs as they are: `shut_down` is what follows."""
+        await self._settle_orphans()
+        async with asyncio.TaskGroup() as group:
+            for station in self.stations.values():
+                group.create_task(station.serve())
+
+    async def shut_down(self, outcome: Outcome = DAEMON_ENDED) -> bool:
+        """All stations to the safe state at once; True when every output is confirmed off."""
+        self.stopping.set()
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.set()
+        confirmed = await asyncio.gather(*(station.shut_down(outcome) for station in self.stations.values()))
+        for station in self.stations.values():
+            await station.instruments.close()
+        return all(confirmed)
+
+    async def _settle_orphans(self) -> None:
+        """Runs a former daemon left without a result get one now: every run has exactly one."""
+        for summary in self.journal.runs(limit=1000):
+            if summary.result is not None:
+                continue
+            t = self.clock.now()
+            result = {
+                "schema": "evaline/result/1",
+                "run_id": summary.run,
+                "station": summary.station,
+                "started": rfc3339(summary.started),
+                "ended": rfc3339(t),
+                "verdict": str(Verdict.ERROR),
+                "grade": None,
+                "outcome": {"code": DAEMON_ENDED.code, "reason": DAEMON_ENDED.reason},
+                "measurements": {},
+            }
+            body = {"verdict": str(Verdict.ERROR), "grade": None}
+            message = self.topics.result_message(summary.station, summary.run, t, result)
+            audit = AuditEntry(t, "evaline", "result", DAEMON_ENDED.reason, {"run": summary.run})
+            self.journal.commit_result(
+                Event(t, summary.station, summary.run, "run.ended", body), result, [message], audit
+            )
+        await self.journal.flush()
+
+    # ------------------------------------------------------------------------------------------ watching
+
+    def _changed(self, station: Station) -> None:
+        for watcher in self._watchers[station.name]:
+            watcher.set()
+        if self._on_state is not None:
+            self._on_state(station)
+
+    @contextmanager
+    def watching(self, station: str) -> Iterator[asyncio.Event]:
+        """An event that is set at every change of the station."""
+        changed = asyncio.Event()
+        self._watchers[station].add(changed)
+        try:
+            yield changed
+        finally:
+            self._watchers[station].discard(changed)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "line": self.topics.root,
+            "time": self.clock.now(),
+            "stations": {name: station.status() for name, station in self.stations.items()},
+        }
+
+    def run_list(self) -> list[dict[str, Any]]:
+        """The newest runs with their verdicts; blocking."""
+        return [
+            {
+                "run_id": summary.run,
+                "station": summary.station,
+                "started": rfc3339(summary.started),
+                "verdict": summary.result["verdict"] if summary.result else None,
+                "grade": summary.result["grade"] if summary.result else None,
+            }
+            for summary in self.journal.runs()
+        ]

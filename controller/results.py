@@ -1,0 +1,99 @@
+"""From a run's journal to its one final result: measurements, verdict, grade, data file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from controller.export import write_bdf
+from controller.journal import JournalReader
+from controller.outputs import OffStep
+from controller.run import Run, run_data
+from controller.topics import rfc3339
+from drivers.roles import Identity
+from sequences import GradeRules, Verdict, analyse, grade, worst
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended short of its recipe's end; `trip` is set when a safety limit ended it."""
+
+    verdict: Verdict
+    code: str
+    reason: str
+    trip: str = ""
+
+
+COMPLETED = Outcome(Verdict.PASS, "", "")
+
+
+def final_result(
+    run: Run, outcome: Outcome, ended: float, off: list[OffStep], identities: dict[str, Identity],
+    rules: GradeRules, journal: JournalReader, data_dir: Path, report_dir: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Analyse the run's samples and write its data file. Blocking: call it in a thread."""
+    columns, rows = journal.samples(run.id)
+    run.results = analyse(run.recipe, run.dut, run_data(columns, rows, run.records)) if len(rows) else []
+    verdict = worst([outcome.verdict, *(result.verdict for result in run.results)])
+    values = {result.measurement.name: result.value for result in run.results}
+    graded = grade(rules, values, verdict, outcome.trip)
+    return {
+        "schema": "evaline/result/1",
+        "run_id": run.id,
+        "station": run.station,
+        "recipe": {
+            "id": run.recipe.id,
+            "version": run.recipe.version,
+            "hash": run.recipe.content_hash,
+            "title": run.recipe.title.model_dump(),
+            "references": run.recipe.references,
+        },
+        "dut": {"code": run.code, "model": run.model.id, "title": run.model.title},
+        "author": run.author,
+        "reason": run.reason,
+        "started": rfc3339(run.started),
+        "ended": rfc3339(ended),
+        "line_seconds": ended - run.started,
+        "verdict": str(verdict),
+        "grade": graded.grade,
+        "grade_reasons": [reason.model_dump() for reason in graded.reasons],
+        "grade_rules": rules.id,
+        "outcome": {"code": outcome.code, "reason": outcome.reason},
+        "measurements": {result.measurement.name: result.as_json() for result in run.results},
+        "steps": [
+            {
+                "label": record.label,
+                "seconds": record.ended - record.started,
+                "reason": record.reason,
+                "complete": record.complete,
+            }
+            for record in run.records
+        ],
+        "safety": [
+            {"name": b.name, "warn": b.warn, "trip": b.trip, "delay_s": b.delay, "unit": b.unit} for b in run.bounds
+        ],
+        "alarms": run.alarms,
+        "outputs_off": [{"step": step.name, "confirmed": step.confirmed, "detail": step.detail} for step in off],
+        "instruments": {
+            key: {"manufacturer": i.manufacturer, "model": i.model, "serial": i.serial, "firmware": i.firmware}
+            for key, i in identities.items()
+        },
+        "software": f"evaline {version('evaline')}",
+        "data_file": _data_file(run, journal, data_dir, len(rows)),
+        "report": str(report_dir / f"{run.id}.html"),
+    }
+
+
+def _data_file(run: Run, journal: JournalReader, data_dir: Path, samples: int) -> dict[str, Any] | None:
+    """The samples as a BDF file; a disk that cannot take it must not cost the result."""
+    if not samples:
+        return None
+    path = data_dir / f"{run.id}.bdf.parquet"
+    metadata = {"run": run.id, "dut": run.code, "recipe": run.recipe.id, "recipe_hash": run.recipe.content_hash}
+    try:
+        sha256 = write_bdf(journal, run.id, path, metadata)
+    except OSError as error:
+        return {"path": None, "error": f"not written: {error.strerror}", "samples": samples}
+    return {"path": str(path), "sha256": sha256, "samples": samples}

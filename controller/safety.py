@@ -1,0 +1,109 @@
+"""Limits and interlocks, judged on every sample before any step sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.sampler import Sampler
+from sequences import Bound, Sample
+
+BLIND_AFTER = 3.0  # s of line time without a good value of a watched signal while current may flow
+PLC_SILENT_AFTER = 3.0  # s of line time without a new PLC heartbeat
+# signals without which no run may go on; the others trip only when they are good and passed
+REQUIRED = ("voltage", "current", "cell_min", "cell_max", "temperature_max", "ready")
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something passed its level. `trip` ends the run; otherwise it is a warning."""
+
+    code: str
+    message: str
+    trip: bool
+
+
+class Safety:
+    """Watches one run: armed with its bounds at the start, disarmed when its outputs are confirmed off."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._bounds: list[Bound] = []
+        self._passed_since: dict[tuple[str, bool], float] = {}
+        self._reported: set[tuple[str, bool]] = set()
+        self._last_good: dict[str, float] = {}
+        self._beat: tuple[float, float] | None = None
+        self._armed_at: float | None = None
+
+    def arm(self, bounds: list[Bound], t: float) -> None:
+        self._bounds, self._armed_at = bounds, t
+        self._passed_since.clear()
+        self._reported.clear()
+        self._last_good = dict.fromkeys(REQUIRED, t)
+        self._beat = None
+
+    def disarm(self) -> None:
+        self._armed_at = None
+
+    def judge(self, sample: Sample) -> list[Alarm]:
+        """New alarms of this sample; each is raised once until its cause is gone."""
+        if self._armed_at is None:
+            return []
+        alarms = [*self._chain(), *self._heartbeat(sample), *self._blindness(sample)]
+        for bound in self._bounds:
+            value = self._value(sample, bound.signal)
+            alarms += self._bound(bound, value, sample.t)
+        return alarms
+
+    def _value(self, sample: Sample, signal: str) -> float | None:
+        match signal:
+            case "charge_current" | "discharge_current":
+                current = sample.good("current")
+                sign = 1.0 if signal == "charge_current" else -1.0
+                return None if current is None else max(0.0, sign * current)
+            case "throughput":
+                return sample.counters.charged_ah + sample.counters.discharged_ah
+            case "total_time":
+                return sample.t - (self._armed_at or sample.t)
+            case _:
+                return sample.good(signal)
+
+    def _bound(self, bound: Bound, value: float | None, t: float) -> list[Alarm]:
+        alarms = []
+        for level, trip in ((bound.warn, False), (bound.trip, True)):
+            key = (bound.name, trip)
+            if value is None:
+                continue  # neither passed nor cleared: blindness has its own deadline
+            if not bound.passed(value, level):
+                self._passed_since.pop(key, None)
+                self._reported.discard(key)
+                continue
+            since = self._passed_since.setdefault(key, t)
+            if t - since >= bound.delay and key not in self._reported:
+                self._reported.add(key)
+                word = "above" if bound.side > 0 else "below"
+                message = f"{bound.name}: {value:.4g} {bound.unit} is {word} {level:.4g} {bound.unit}"
+                alarms.append(Alarm("E-SAFETY-TRIP" if trip else "W-SAFETY-LIMIT", message, trip))
+        return alarms
+
+    def _chain(self) -> list[Alarm]:
+        interlock = self._sampler.interlock
+        if interlock is None or interlock.ready:
+            return []
+        return [Alarm("E-INTERLOCK", f"the interlock chain opened: {interlock.trip_cause or 'not ready'}", True)]
+
+    def _heartbeat(self, sample: Sample) -> list[Alarm]:
+        beat = sample.good("plc_beat")
+        if beat is not None and (self._beat is None or self._beat[1] != beat):
+            self._beat = (sample.t, beat)
+        if self._beat is not None and sample.t - self._beat[0] > PLC_SILENT_AFTER:
+            return [Alarm("E-PLC-SILENT", f"the PLC heartbeat stands still for {PLC_SILENT_AFTER:g} s", True)]
+        return []
+
+    def _blindness(self, sample: Sample) -> list[Alarm]:
+        for signal in REQUIRED:
+            if sample.good(signal) is not None:
+                self._last_good[signal] = sample.t
+        blind = [name for name in REQUIRED if sample.t - self._last_good[name] > BLIND_AFTER]
+        if not blind:
+            return []
+        return [Alarm("E-SAFETY-BLIND", f"no good value of {', '.join(blind)} for {BLIND_AFTER:g} s", True)]

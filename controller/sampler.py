@@ -1,0 +1,178 @@
+"""One scan loop per station: every instrument at its period, all of them concurrently, one sample per scan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from controller.clock import Clock
+from controller.instruments import Instruments
+from drivers import InstrumentError
+from drivers.roles import BatteryReading, CyclerReading, InterlockReading
+from sequences import Counters, Quality, Sample, Value, integrate
+
+RISE_WINDOW = 60.0  # s over which dT/dt is taken: sensors resolve 0.1 K
+STALE_AFTER = 2.0  # periods without a new value after which the newest one is stale
+
+
+class Sampler:
+    """Owns the newest values of a station. `on_sample` sees every sample, in order, before anyone else."""
+
+    def __init__(self, instruments: Instruments, clock: Clock, on_sample: Callable[[Sample], None]) -> None:
+        self._instruments = instruments
+        self._clock = clock
+        self._on_sample = on_sample
+        self._values: dict[str, Value] = {}
+        self._cells: tuple[float | None, ...] = ()
+        self._temperatures: tuple[float | None, ...] = ()
+        self._counters = Counters()
+        self._last_power: tuple[float, float, float] | None = None
+        self._next_due: dict[str, float] = {}
+        self._beat = 0
+        self._hottest: deque[tuple[float, float]] = deque()
+        self._scanning = asyncio.Lock()
+        self._wanted_period: float | None = None
+        self.battery: BatteryReading | None = None
+        self.interlock: InterlockReading | None = None
+        self.cycler: CyclerReading | None = None
+
+    @property
+    def period(self) -> float:
+        return self._wanted_period or self._instruments.config.scan_period_s
+
+    def sample_every(self, period: float | None) -> None:
+        """Scan the cycler and the battery at this period until told otherwise; None for the station's own."""
+        self._wanted_period = period
+
+    def reset_counters(self) -> None:
+        """A run begins: Ah and Wh count from zero."""
+        self._counters = Counters()
+        self._last_power = None
+
+    async def run(self) -> None:
+        """Scan for ever, on an absolute schedule: a late scan does not shift the ones after it."""
+        due = self._clock.now()
+        while True:
+            await self.scan()
+            due = max(due + self.period, self._clock.now())
+            await self._clock.sleep_until(due)
+
+    async def scan(self) -> Sample:
+        """One scan now. Concurrent callers take turns, so values never mix between samples."""
+        async with self._scanning:
+            t = self._clock.now()
+            async with asyncio.TaskGroup() as group:
+                for key, read in self._readers():
+                    if self._is_due(key, t):
+                        group.create_task(read(t))
+            sample = self._sample(t)
+            self._on_sample(sample)
+            return sample
+
+    # ---- reading
+
+    def _readers(self) -> list[tuple[str, Callable[[float], asyncio._CoroutineLike[None]]]]:
+        connected = self._instruments.identities
+        readers = {
+            "cycler": self._read_cycler,
+            "interlock": self._read_interlock,
+            "battery_monitor": self._read_battery,
+            "temperature_scanner": self._read_temperatures,
+        }
+        return [(key, read) for key, read in readers.items() if key in connected]
+
+    def _is_due(self, key: str, t: float) -> bool:
+        period = self._instruments.config.instruments[key].scan_period_s
+        if period is None:
+            return True
+        if t + 1e-6 < self._next_due.get(key, t):
+            return False
+        self._next_due[key] = t + period
+        return True
+
+    def _put(self, source: str, t: float, values: dict[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is None:
+                self._values[name] = Value(0.0, t, Quality.BAD, source)
+            else:
+                self._values[name] = Value(value, t, Quality.GOOD, source)
+
+    async def _read_cycler(self, t: float) -> None:
+        names = ("voltage", "current", "power", "output_on")
+        try:
+            reading = await self._instruments.call("cycler", self._instruments.cycler.read)
+        except InstrumentError:
+            self._put("cycler", t, dict.fromkeys(names))
+            self.cycler = None
+            return
+        self.cycler = reading
+        values = (reading.voltage, reading.current, reading.power, float(reading.output_on))
+        self._put("cycler", t, dict(zip(names, values, strict=True)))
+        now = (t, reading.current, reading.voltage)
+        if self._last_power is not None:
+            self._counters = integrate(self._counters, *self._last_power, *now)
+        self._last_power = now
+
+    async def _read_interlock(self, t: float) -> None:
+        names = ("ready", "contactor", "plc_beat")
+        interlock = self._instruments.interlock
+        self._beat = (self._beat + 1) % 65536
+        try:
+            await self._instruments.call("interlock", interlock.beat, self._beat)
+            reading = await self._instruments.call("interlock", interlock.read)
+        except InstrumentError:
+            self._put("interlock", t, dict.fromkeys(names))
+            self.interlock = None
+            return
+        self.interlock = reading
+        values = (float(reading.ready), float(reading.contactor_closed), float(reading.heartbeat))
+        self._put("interlock", t, dict(zip(names, values, strict=True)))
+
+    async def _read_battery(self, t: float) -> None:
+        names = ("cell_min", "cell_max", "cell_spread", "insulation", "soc", "battery_voltage")
+        monitor = self._instruments.battery_monitor
+        assert monitor is not None  # it is connected
+        try:
+            reading = await self._instruments.call("battery_monitor", monitor.read)
+        except InstrumentError:
+            self._put("battery_monitor", t, dict.fromkeys(names))
+            self._cells, self.battery = (), None
+            return
+        self.battery, self._cells = reading, reading.cell_voltages
+        cells = [cell for cell in reading.cell_voltages if cell is not None]
+        complete = reading.alive and len(cells) == len(reading.cell_voltages) and cells
+        low, high = (min(cells), max(cells)) if complete else (None, None)
+        spread = None if low is None or high is None else high - low
+        values = (low, high, spread, reading.insulation, reading.soc, reading.voltage)
+        self._put("battery_monitor", t, dict(zip(names, values, strict=True)))
+
+    async def _read_temperatures(self, t: float) -> None:
+        scanner = self._instruments.temperature_scanner
+        assert scanner is not None  # it is connected
+        try:
+            channels = await self._instruments.call("temperature_scanner", scanner.read)
+        except InstrumentError:
+            channels = ()
+        self._temperatures = channels
+        good = [channel for channel in channels if channel is not None]
+        low, high = (min(good), max(good)) if good else (None, None)
+        rise = self._rise(t, high) if high is not None else None
+        self._put("temperature_scanner", t, {"temperature_min": low, "temperature_max": high, "temperature_rise": rise})
+
+    def _rise(self, t: float, hottest: float) -> float:
+        """dT/dt of the hottest channel over the window, K/s; 0 until the window has filled."""
+        self._hottest.append((t, hottest))
+        while len(self._hottest) > 1 and self._hottest[1][0] <= t - RISE_WINDOW:
+            self._hottest.popleft()
+        t0, first = self._hottest[0]
+        return (hottest - first) / (t - t0) if t - t0 >= RISE_WINDOW else 0.0
+
+    def _sample(self, t: float) -> Sample:
+        values = dict(self._values)
+        for name, value in values.items():
+            if value.quality is Quality.GOOD and t > value.t:
+                own = self._instruments.config.instruments[value.source].scan_period_s
+                if t - value.t > STALE_AFTER * (own or self._instruments.config.scan_period_s):
+                    values[name] = Value(value.value, value.t, Quality.STALE, value.source)
+        return Sample(t, values, self._cells, self._temperatures, self._counters)

@@ -1,0 +1,203 @@
+"""May this battery be run with this recipe on this station now? Every reason against it, not just the first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from pydantic import ValidationError
+
+from config import DocumentError, DutModel, StationConfig, model_of_code, parse_document
+from config.documents import Document, first_validation_error
+from controller.instruments import Instruments
+from controller.run import dut_of
+from controller.sampler import Sampler
+from sequences import Finding, Recipe, StationLimits, check
+
+# a battery may not arrive with a cell further than this beyond its working window, V
+CELL_MARGIN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """Who wants to run which recipe (its text and where it came from) on which battery, and why."""
+
+    recipe_text: str
+    recipe_source: str
+    code: str
+    author: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason against a start."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class StartRefusedError(Exception):
+    """The start is refused for these reasons."""
+
+    def __init__(self, reasons: list[Reason]) -> None:
+        self.reasons = reasons
+        super().__init__("; ".join(f"{reason.message} [{reason.code}]" for reason in reasons))
+
+    def as_json(self) -> list[dict[str, str]]:
+        return [asdict(reason) for reason in self.reasons]
+
+
+class RecipeError(Exception):
+    """The recipe itself cannot run; one line a finding, each with its place in the file."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))
+
+
+def load_recipe(text: str, source: str) -> tuple[Recipe, Document]:
+    """Parse and validate a recipe; raises DocumentError."""
+    document = parse_document(text, source)
+    try:
+        return Recipe.from_data(document.data), document
+    except ValidationError as error:
+        raise first_validation_error(document, error, "E-RECIPE") from None
+
+
+def finding_line(document: Document, finding: Finding) -> str:
+    """`file:line:column: message; hint [code]`."""
+    line, column = document.position(finding.path)
+    return f"{document.source}:{line}:{column}: {finding.message}; {finding.hint} [{finding.code}]"
+
+
+def checked_recipe(request: StartRequest, model: DutModel, limits: StationLimits) -> Recipe:
+    """The recipe, checked for this battery and station; raises RecipeError with every finding."""
+    try:
+        recipe, document = load_recipe(request.recipe_text, request.recipe_source)
+    except DocumentError as error:
+        raise RecipeError([str(error)]) from None
+    findings = check(recipe, dut_of(model), limits)
+    if findings:
+        raise RecipeError([finding_line(document, finding) for finding in findings])
+    return recipe
+
+
+def battery_model(code: str, models: dict[str, DutModel]) -> DutModel:
+    """The model a scanned code belongs to; raises StartRefusedError."""
+    try:
+        return model_of_code(code, models)
+    except DocumentError as error:
+        raise StartRefusedError([Reason(error.code, str(error), "check the label, or add a battery model")]) from None
+
+
+def station_limits(config: StationConfig, instruments: Instruments) -> StationLimits:
+    """What the station stands: the tighter of its wiring and its cycler, and the roles that answered."""
+    ratings = config.ratings
+    volts, amperes, watts = ratings.max_voltage_v, math.inf, ratings.max_power_w
+    if "cycler" in instruments.identities:
+        nominal = instruments.cycler.ratings
+        volts, amperes, watts = min(volts, nominal.voltage), nominal.current, min(watts, nominal.power)
+    return StationLimits(
+        max_voltage=volts,
+        max_charge_current=min(ratings.max_charge_current_a, amperes),
+        max_discharge_current=min(ratings.max_discharge_current_a, amperes),
+        max_power=watts,
+        roles=instruments.roles,
+    )
+
+
+def reasons_against(
+    request: StartRequest, model: DutModel, recipe: Recipe, config: StationConfig, instruments: Instruments,
+    sampler: Sampler,
+) -> list[Reason]:  # fmt: skip
+    """Everything about station and battery, as they are now, that forbids this start."""
+    return [
+        *_instruments(recipe, instruments),
+        *_interlock(sampler),
+        *_cycler(sampler),
+        *_probes(recipe, model, config, instruments),
+        *_battery(request, model, recipe, sampler),
+    ]
+
+
+def _instruments(recipe: Recipe, instruments: Instruments) -> Iterator[Reason]:
+    for role in recipe.roles:
+        fault = instruments.faults.get(role)
+        if fault is not None:
+            yield Reason(fault.code, str(fault), "make it answer; the station keeps trying")
+        elif role not in instruments.identities:
+            yield Reason("E-NOT-CONNECTED", f"{role}: not connected yet", "wait for its connection")
+
+
+def _interlock(sampler: Sampler) -> Iterator[Reason]:
+    chain = sampler.interlock
+    if chain is None:
+        yield Reason("E-INTERLOCK", "the interlock was not read", "check the PLC")
+        return
+    inputs = (
+        (chain.estop_ok, "the emergency stop is pressed", "release it, then reset"),
+        (chain.door_closed, "the door is open", "close it, then reset"),
+        (chain.gas_ok, "gas or smoke is detected", "do not approach; follow the site's fire plan"),
+        (chain.clamped, "no battery is clamped", "clamp and plug the battery"),
+    )
+    open_inputs = [Reason("E-INTERLOCK", message, hint) for good, message, hint in inputs if not good]
+    yield from open_inputs
+    if not open_inputs and not chain.ready:
+        cause = chain.trip_cause or "chain incomplete"
+        yield Reason("E-INTERLOCK", f"the interlock is not ready: {cause}", "remove the cause, then reset the station")
+
+
+def _cycler(sampler: Sampler) -> Iterator[Reason]:
+    cycler = sampler.cycler
+    if cycler is not None and cycler.output_on:
+        yield Reason("E-OUTPUT-ON", "the cycler's output is on already", "run `evaline safe-state`")
+    if cycler is not None and cycler.alarms:
+        yield Reason("E-CYCLER-ALARM", f"the cycler reports {', '.join(cycler.alarms)}", "clear its alarm")
+
+
+def _probes(recipe: Recipe, model: DutModel, config: StationConfig, instruments: Instruments) -> Iterator[Reason]:
+    meter = instruments.impedance_meter
+    if meter is None or "impedance_meter" not in recipe.roles:
+        return
+    first, last = config.impedance_probe_cells or (1, model.series_cells)
+    if last > model.series_cells:
+        message = f"the impedance probes reach cells {first} to {last}, {model.id} has {model.series_cells}"
+        yield Reason("E-PROBES", message, "correct impedance_probe_cells in the line file")
+    volts = (last - first + 1) * model.cell_voltage_max_v
+    if volts > meter.max_voltage:
+        message = f"the impedance probes would see {volts:g} V, the meter stands {meter.max_voltage:g} V"
+        yield Reason("E-PROBES", message, "probe fewer cells, or use another meter")
+
+
+def _battery(request: StartRequest, model: DutModel, recipe: Recipe, sampler: Sampler) -> Iterator[Reason]:
+    if "battery_monitor" not in recipe.roles:
+        return
+    battery = sampler.battery
+    if battery is None or not battery.alive:
+        yield Reason("E-BMS", "the battery's BMS does not answer", "check its plug and its 12 V supply")
+        return
+    if battery.code and battery.code != request.code:
+        message = f"scanned {request.code}, but the BMS says {battery.code}"
+        yield Reason("E-DUT-MISMATCH", message, "scan the battery that is on this station")
+    if battery.faults:
+        yield Reason("E-BMS-FAULT", f"the BMS reports {', '.join(battery.faults)}", "inspect the battery")
+    if len(battery.cell_voltages) != model.series_cells:
+        message = f"the BMS reports {len(battery.cell_voltages)} cells, {model.id} has {model.series_cells}"
+        yield Reason("E-DUT-CELLS", message, "check the battery model")
+    cells = [cell for cell in battery.cell_voltages if cell is not None]
+    if len(cells) < len(battery.cell_voltages):
+        missing = len(battery.cell_voltages) - len(cells)
+        yield Reason("E-CELL-MISSING", f"{missing} cell voltages are not available", "inspect the sense wiring")
+    low, high = model.cell_voltage_min_v - CELL_MARGIN, model.cell_voltage_max_v
+    if cells and not low <= min(cells) <= max(cells) <= high:
+        message = f"cells are at {min(cells):.3f} to {max(cells):.3f} V, allowed are {low:g} to {high:g} V"
+        yield Reason("E-CELL-VOLTAGE", message, "quarantine the battery")
+    needed = recipe.safety.insulation.trip * model.nominal_voltage_v
+    if battery.insulation is None or battery.insulation < needed:
+        found = "was not measured" if battery.insulation is None else f"is {battery.insulation / 1e3:g} kohm"
+        yield Reason(
+            "E-INSULATION", f"the insulation {found}, needed are {needed / 1e3:g} kohm", "do not touch the battery"
+        )
