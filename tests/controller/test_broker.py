@@ -27,7 +27,7 @@ def client(broker: EmbeddedBroker, password: str | None = None) -> aiomqtt.Clien
 async def retained(broker: EmbeddedBroker, topic: str) -> bytes:
     async with asyncio.timeout(10), client(broker) as reader:
         await reader.subscribe(topic, qos=1)
-        return bytes((await anext(reader.messages)).payload)  # type: ignore[arg-type]
+        return bytes((await anext(reader.messages)).payload)
 
 
 async def test_it_serves_on_loopback_with_a_private_password(tmp_path: Path) -> None:
