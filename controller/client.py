@@ -15,10 +15,8 @@ TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 class ApiError(Exception):
     """What the daemon answered, as one line or one a finding, and the exit code it stands for."""
 
-    def __init__(
-        self, exit_code: int, code: str, lines: list[str], reasons: list[dict[str, str]] | None = None
-    ) -> None:
-        self.exit_code, self.code, self.lines, self.reasons = exit_code, code, lines, reasons or []
+    def __init__(self, exit_code: int, code: str, lines: list[str], reasons: Sequence[dict[str, str]] = ()) -> None:
+        self.exit_code, self.code, self.lines, self.reasons = exit_code, code, lines, list(reasons)
         super().__init__("\n".join(lines))
 
 

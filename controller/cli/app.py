@@ -120,9 +120,7 @@ def serve(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer()
-            if as_json
-            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

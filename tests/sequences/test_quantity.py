@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sequences.quantity import UNITS, parse_quantity
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "dimension"),
+    [
+        ("50 mV", 0.05, "voltage"),
+        ("2 h", 7200.0, "time"),
+        ("C/3", 1 / 3, "rate"),
+        ("0.5C", 0.5, "rate"),
+        ("500 ohm/V", 500.0, "insulation"),
+        ("30 %", 0.3, "fraction"),
+        ("-5 degC", -5.0, "temperature"),
+        ("1 K/min", 1 / 60, "temperature_rate"),
+        ("4.2V", 4.2, "voltage"),
+    ],
+)
+def test_a_quantity_is_a_number_and_its_unit(text: str, value: float, dimension: str) -> None:
+    quantity = parse_quantity(text)
+    assert quantity.value == pytest.approx(value)
+    assert quantity.dimension == dimension
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (30, "needs a unit"),
+        (None, "needs a unit"),
+        ("30", "write a number and a unit"),
+        ("30 X", "unknown unit 'X'"),
+        ("nan V", "not a quantity"),
+        ("inf A", "not a quantity"),
+        ("1e9 V", "not a quantity"),
+        ("1_0 V", "not a quantity"),
+        ("C/0", "divides by zero"),
+        ("9" * 40 + " V", "not a quantity"),
+        ("4.2 V; 5 V", "not a quantity"),
+        ("½ V", "not a quantity"),
+    ],
+)
+def test_anything_else_is_refused_and_says_why(text: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_quantity(text)
+
+
+@given(
+    st.decimals(0, 10**6, allow_nan=False, places=3), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " ", "  "])
+)
+def test_every_unit_scales_its_number(number: object, unit: str, gap: str) -> None:
+    quantity = parse_quantity(f"{number}{gap}{unit}")
+    dimension, factor = UNITS[unit]
+    assert quantity.dimension == dimension
+    assert quantity.value == pytest.approx(float(str(number)) * factor)
+
+
+@given(st.text(max_size=60))
+def test_no_text_crashes_the_parser_or_yields_a_number_that_is_none(text: str) -> None:
+    try:
+        quantity = parse_quantity(text)
+    except ValueError:
+        return
+    assert math.isfinite(quantity.value)
