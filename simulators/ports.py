@@ -1,0 +1,108 @@
+"""What a link talks to: a device with its faults, in the station's present. Still no sockets and no asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from simulators.faults import FaultBoard, Faulty, Wire
+from simulators.modbus import Request
+from simulators.timeline import Timeline
+
+
+class TextFace(Protocol):
+    """The protocol face of a text instrument for one connection: bytes in, bytes out, partial lines kept."""
+
+    def receive(self, data: bytes) -> bytes: ...
+
+
+class TextDevice(Faulty, Protocol):
+    """A text instrument. `terminator` ends its answers; a socket silent for `idle_timeout_s` is closed (0: never)."""
+
+    terminator: bytes
+
+    @property
+    def idle_timeout_s(self) -> float: ...
+
+    def face(self) -> TextFace:
+        """A face for a new connection; all of them share the device."""
+        ...
+
+
+class RegisterDevice(Faulty, Protocol):
+    """A Modbus instrument or a bus of several."""
+
+    def respond(self, unit: int, pdu: bytes) -> bytes | None:
+        """The answer PDU; None is silence."""
+        ...
+
+
+class TextConversation:
+    """One connection to a text instrument."""
+
+    def __init__(self, port: TextPort) -> None:
+        self._port = port
+        self._face = port.device.face()
+        self._wire = Wire(port.board)
+
+    def receive(self, data: bytes) -> bytes:
+        """Answer what these bytes complete; raises HangupError."""
+        self._port.timeline.catch_up()
+        return self._wire.exchange(lambda: self._face.receive(data), self._port.device.terminator)
+
+
+class TextPort:
+    """A text instrument as its link sees it. `receive` talks over one lasting connection, for memory links."""
+
+    def __init__(self, device: TextDevice, board: FaultBoard, timeline: Timeline) -> None:
+        self.device, self.board, self.timeline = device, board, timeline
+        self._lasting: TextConversation | None = None
+
+    def open(self) -> TextConversation:
+        return TextConversation(self)
+
+    def receive(self, data: bytes) -> bytes:
+        if self._lasting is None:
+            self._lasting = self.open()
+        return self._lasting.receive(data)
+
+
+class RegisterConversation:
+    """One connection to a Modbus instrument."""
+
+    def __init__(self, port: RegisterPort) -> None:
+        self._port = port
+        self._wire = Wire(port.board)
+
+    def answer(self, request: Request) -> bytes:
+        """The framed answer, b"" for silence; raises HangupError."""
+        return self._exchange(request.unit, request.pdu, request.framed)
+
+    def respond(self, unit: int, pdu: bytes) -> bytes:
+        return self._exchange(unit, pdu, bytes)
+
+    def _exchange(self, unit: int, pdu: bytes, framed: Callable[[bytes], bytes]) -> bytes:
+        self._port.timeline.catch_up()
+
+        def carry_out() -> bytes:
+            answer = self._port.device.respond(unit, pdu)
+            return framed(answer) if answer is not None else b""
+
+        return self._wire.exchange(carry_out)
+
+
+class RegisterPort:
+    """A Modbus instrument as its link sees it. `respond` works without frames, for memory links."""
+
+    def __init__(self, device: RegisterDevice, board: FaultBoard, timeline: Timeline) -> None:
+        self.device, self.board, self.timeline = device, board, timeline
+        self._lasting = RegisterConversation(self)
+
+    def open(self) -> RegisterConversation:
+        return RegisterConversation(self)
+
+    def respond(self, unit: int, pdu: bytes) -> bytes | None:
+        return self._lasting.respond(unit, pdu) or None
+
+
+Port = TextPort | RegisterPort

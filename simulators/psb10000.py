@@ -1,0 +1,291 @@
+"""EA Elektro-Automatik PSB 10500-90: a bidirectional DC supply of 500 V, 90 A, 30 kW. The device, without its protocol.
+
+Source: EA programming guide for the 10000 and 20000 series and the register list of PSB 10000 KE3.10+, as collected in
+the project's instrument notes. Settings are held as the device holds them, in 1/52428 of the nominal value.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from simulators.faults import Faults
+from simulators.world import Source, World
+
+MODEL = "PSB 10500-90"
+FULL_SCALE = 52428  # 0xCCCC is 100 % of nominal
+SETTING_SPAN = 1.02  # 0xD0E5
+PROTECTION_SPAN = 1.10  # 0xE147
+MONITOR_RANGE_S = (1, 36000)
+SOCKET_RANGE_S = (5, 65535)
+# a running output is compared with its protections at every request, and at least this often in line time
+PROTECTION_PERIOD_S = 1.0
+
+
+class Quantity(StrEnum):
+    """What can be set. The same name in `limits` and `protections` means its limit and its protection."""
+
+    VOLTAGE = "V"
+    CURRENT = "A"
+    POWER = "W"
+    SINK_CURRENT = "sink A"
+    SINK_POWER = "sink W"
+
+    @property
+    def nominal(self) -> float:
+        return {"V": 500.0, "A": 90.0, "W": 30000.0}[self.unit]
+
+    @property
+    def unit(self) -> str:
+        return self.value[-1]
+
+
+class Alarm(StrEnum):
+    OVERVOLTAGE = "OVP"
+    OVERCURRENT = "OCP"
+    OVERPOWER = "OPP"
+    SINK_OVERCURRENT = "OCP sink"
+    SINK_OVERPOWER = "OPP sink"
+
+
+class NotRemoteError(Exception):
+    """Only a device in remote control can be changed."""
+
+
+class LocalError(Exception):
+    """The front panel holds the device."""
+
+
+class OutOfRangeError(Exception):
+    """Beyond the rating, or beyond an adjustment limit."""
+
+
+class RefusedError(Exception):
+    """The device cannot do that now."""
+
+
+# bits of the condition registers
+QUES_BITS = {Alarm.OVERVOLTAGE: 0, Alarm.OVERCURRENT: 1, Alarm.OVERPOWER: 2}
+QUES_BITS |= {Alarm.SINK_OVERCURRENT: 1, Alarm.SINK_OVERPOWER: 2}
+QUES_LOCAL, QUES_REMOTE, QUES_OUTPUT = 9, 10, 11
+OPER_CTO, OPER_SINK = 7, 12
+OPER_REGULATION = {"CV": 8, "CC": 9, "CP": 10}
+
+
+class Psb10000:
+    """The device at the terminals of a simulated battery. Volts, amperes and watts; positive charges the battery.
+
+    Faults: `wrong_identity` is another serial number, `nan` is for the protocol face, `output_refuses_off` keeps the
+    output on although it is told to switch off.
+    """
+
+    def __init__(self, world: World, serial: str) -> None:
+        self.world = world
+        self.serial = serial
+        self.faults: Faults = frozenset()
+        self.remote = False
+        self.local = False
+        self.output_on = False
+        self.levels = dict.fromkeys(Quantity, 0.0)
+        self.levels |= {q: q.nominal for q in (Quantity.POWER, Quantity.SINK_POWER)}
+        self.protections = {q: _grid(q, q.nominal * PROTECTION_SPAN) for q in Quantity}
+        self.limits = {q: (0.0, _grid(q, q.nominal * SETTING_SPAN)) for q in Quantity}
+        self.alarms: set[Alarm] = set()
+        self.alarm_counts = dict.fromkeys(Alarm, 0)
+        self.monitor_on = False
+        self.monitor_timeout_s = 5
+        self.socket_timeout_s = 5
+        self.timed_out = False
+        self._last_traffic = world.now()
+        self._next_protection_check = math.inf
+        self._conditions = (0, 0)
+        self.events = [0, 0]
+
+    # --- control -----------------------------------------------------------------------------------------------
+
+    def traffic(self) -> None:
+        """A message arrived: the communication watchdog starts anew."""
+        self._last_traffic = self.world.now()
+
+    def take_remote(self) -> None:
+        if self.local:
+            raise LocalError
+        self.remote = True
+        self.timed_out = False
+        self._observe()
+
+    def leave_remote(self) -> None:
+        """Give control back; the output goes off (factory setting of the state after remote control)."""
+        self.remote = False
+        self._switch(False)
+
+    def lock_local(self, local: bool) -> None:
+        """What somebody at the front panel does: takes the device, remote control or not."""
+        self.local = local
+        if local:
+            self.leave_remote()
+        self._observe()
+
+    def _demand_remote(self) -> None:
+        if not self.remote:
+            raise NotRemoteError
+
+    # --- settings ----------------------------------------------------------------------------------------------
+
+    def set_level(self, quantity: Quantity, value: float) -> None:
+        self._demand_remote()
+        low, high = self.limits[quantity]
+        self.levels[quantity] = _between(low, high, quantity, value)
+        self._drive()
+
+    def set_protection(self, quantity: Quantity, value: float) -> None:
+        self._demand_remote()
+        self.protections[quantity] = _between(0.0, quantity.nominal * PROTECTION_SPAN, quantity, value)
+        self._supervise()
+
+    def set_limit_low(self, quantity: Quantity, value: float) -> None:
+        """A limit may not exclude the present setting."""
+        self._demand_remote()
+        self.limits[quantity] = (_between(0.0, self.levels[quantity], quantity, value), self.limits[quantity][1])
+
+    def set_limit_high(self, quantity: Quantity, value: float) -> None:
+        self._demand_remote()
+        most = quantity.nominal * SETTING_SPAN
+        self.limits[quantity] = (self.limits[quantity][0], _between(self.levels[quantity], most, quantity, value))
+
+    def set_monitor(self, on: bool) -> None:
+        self._demand_remote()
+        self.monitor_on = on
+
+    def set_monitor_timeout(self, seconds: float) -> None:
+        self._demand_remote()
+        self.monitor_timeout_s = _whole(seconds, *MONITOR_RANGE_S)
+
+    def set_socket_timeout(self, seconds: float) -> None:
+        self._demand_remote()
+        self.socket_timeout_s = 0 if seconds == 0 else _whole(seconds, *SOCKET_RANGE_S)
+
+    # --- output ------------------------------------------------------------------------------------------------
+
+    def switch_output(self, on: bool) -> None:
+        self._demand_remote()
+        if on and self.alarms:
+            raise RefusedError("an alarm is not acknowledged")
+        if not on and "output_refuses_off" in self.faults:
+            raise RefusedError("simulated fault")
+        self._switch(on)
+        self._supervise()
+
+    def reset(self) -> None:
+        """*RST: remote control, output off, alarms acknowledged."""
+        self.take_remote()
+        self.switch_output(False)
+        self.acknowledge()
+
+    def _switch(self, on: bool) -> None:
+        self.output_on = on
+        self._next_protection_check = self.world.now() + PROTECTION_PERIOD_S if on else math.inf
+        self._drive()
+
+    def _drive(self) -> None:
+        levels = self.levels
+        source = Source(
+            voltage=levels[Quantity.VOLTAGE],
+            charge_current=levels[Quantity.CURRENT],
+            discharge_current=levels[Quantity.SINK_CURRENT],
+            charge_power=levels[Quantity.POWER],
+            discharge_power=levels[Quantity.SINK_POWER],
+        )
+        self.world.drive(source if self.output_on else None)
+        self._observe()
+
+    # --- supervision -------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        watchdog = self._last_traffic + self.monitor_timeout_s if self.monitor_on and self.remote else math.inf
+        return min(watchdog, self._next_protection_check)
+
+    def elapse(self) -> None:
+        now = self.world.now()
+        if self.monitor_on and self.remote and now >= self._last_traffic + self.monitor_timeout_s:
+            self.timed_out = True
+            self.leave_remote()
+        if now >= self._next_protection_check:
+            self._next_protection_check = now + PROTECTION_PERIOD_S
+        self._supervise()
+
+    def _supervise(self) -> None:
+        """Trip on what exceeds its protection: the output goes off and the alarm stays until acknowledged."""
+        if self.output_on:
+            exceeded = self._exceeded()
+            if exceeded:
+                self.alarms |= exceeded
+                for alarm in exceeded:
+                    self.alarm_counts[alarm] += 1
+                self._switch(False)
+        self._observe()
+
+    def _exceeded(self) -> set[Alarm]:
+        at = self.world.terminal()
+        actual = {
+            Alarm.OVERVOLTAGE: (at.voltage, Quantity.VOLTAGE),
+            Alarm.OVERCURRENT: (at.current, Quantity.CURRENT),
+            Alarm.OVERPOWER: (at.power, Quantity.POWER),
+            Alarm.SINK_OVERCURRENT: (-at.current, Quantity.SINK_CURRENT),
+            Alarm.SINK_OVERPOWER: (-at.power, Quantity.SINK_POWER),
+        }
+        # half a step of the setting: a limit that holds the value at its protection does not trip it
+        return {
+            alarm for alarm, (value, q) in actual.items() if value > self.protections[q] + 0.5 * q.nominal / FULL_SCALE
+        }
+
+    def acknowledge(self) -> None:
+        """Clear the alarms whose cause is gone."""
+        self.alarms &= self._exceeded()
+        self._observe()
+
+    # --- status ------------------------------------------------------------------------------------------------
+
+    def questionable(self) -> int:
+        bits = {QUES_BITS[alarm] for alarm in self.alarms}
+        states = ((QUES_LOCAL, self.local), (QUES_REMOTE, self.remote), (QUES_OUTPUT, self.output_on))
+        return sum(1 << bit for bit in bits | {bit for bit, on in states if on})
+
+    def operation(self) -> int:
+        condition = self.timed_out << OPER_CTO
+        if self.output_on:
+            at = self.world.terminal()
+            condition |= (at.current < 0) << OPER_SINK
+            if at.regulation in OPER_REGULATION:
+                condition |= 1 << OPER_REGULATION[at.regulation]
+        return condition
+
+    def _observe(self) -> None:
+        """Latch every condition bit that has come up into its event register."""
+        conditions = (self.questionable(), self.operation())
+        for index, (now, before) in enumerate(zip(conditions, self._conditions, strict=True)):
+            self.events[index] |= now & ~before
+        self._conditions = conditions
+
+    def take_events(self, index: int) -> int:
+        """Read and clear an event register: 0 questionable, 1 operation."""
+        events, self.events[index] = self.events[index], 0
+        return events
+
+
+def _grid(quantity: Quantity, value: float) -> float:
+    return round(value / quantity.nominal * FULL_SCALE) * quantity.nominal / FULL_SCALE
+
+
+def _between(low: float, high: float, quantity: Quantity, value: float) -> float:
+    """The value on the device's grid; raises OutOfRangeError. Half a step of tolerance, for round limits."""
+    step = quantity.nominal / FULL_SCALE
+    if not low - step / 2 <= value <= high + step / 2:
+        raise OutOfRangeError
+    return _grid(quantity, value)
+
+
+def _whole(value: float, low: int, high: int) -> int:
+    if value != int(value) or not low <= value <= high:
+        raise OutOfRangeError
+    return int(value)
