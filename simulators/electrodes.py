@@ -1,0 +1,205 @@
+"""What a cell is made of: open-circuit curves, geometry and kinetics of two published parameter sets.
+
+Chen2020: graphite-SiOx | NMC811, LG M50 21700, 5 Ah. C.-H. Chen et al., J. Electrochem. Soc. 167 (2020) 080534.
+Prada2013: graphite | LFP, A123 26650, 2.3 Ah. E. Prada et al., J. Electrochem. Soc. 160 (2013) A616; positive
+open-circuit curve of Afshar et al. (2017); the graphite curve is Chen's, since Prada gives none.
+SI units; stoichiometry is the lithium fraction of an electrode, 0..1; capacities in Ah where the name says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+FARADAY = 96485.33212  # C/mol
+GAS_CONSTANT = 8.314462618  # J/(mol K)
+_BISECTIONS = 48  # leaves 2^-48 of the bracket: below float noise in the voltage
+
+
+@dataclass(frozen=True)
+class OpenCircuit:
+    """U(s) = offset + slope s + sum w tanh(a s + b) + sum w exp(a s + b), in V against lithium; terms are (w, a, b)."""
+
+    offset: float
+    slope: float
+    tanh_terms: tuple[tuple[float, float, float], ...]
+    exp_terms: tuple[tuple[float, float, float], ...]
+
+    def __call__(self, stoichiometry: Array) -> Array:
+        potential = self.offset + self.slope * stoichiometry
+        for weight, gain, shift in self.tanh_terms:
+            potential = potential + weight * np.tanh(gain * stoichiometry + shift)
+        for weight, gain, shift in self.exp_terms:
+            potential = potential + weight * np.exp(gain * stoichiometry + shift)
+        return potential
+
+
+@dataclass(frozen=True)
+class Electrode:
+    """One electrode of the single-particle model; `reaction_rate` in A/m2 (m3/mol)^1.5."""
+
+    open_circuit: OpenCircuit
+    thickness: float
+    active_fraction: float
+    particle_radius: float
+    diffusivity: float
+    concentration_max: float
+    reaction_rate: float
+    stoichiometry_full: float
+    stoichiometry_empty: float
+
+    def capacity_ah(self, area: float) -> float:
+        """Charge between stoichiometry 0 and 1 for an electrode area in m2."""
+        return FARADAY * area * self.thickness * self.active_fraction * self.concentration_max / 3600
+
+    def exchange_current(self, area: float, electrolyte_concentration: float) -> float:
+        """Exchange current in A at s (1 - s) = 1: j0 = m sqrt(ce cs (cmax - cs)) on the surface of all particles."""
+        surface = area * self.thickness * 3 * self.active_fraction / self.particle_radius
+        return surface * self.reaction_rate * sqrt(electrolyte_concentration) * self.concentration_max
+
+
+@dataclass(frozen=True)
+class CellParameters:
+    """A new cell. `series_resistance`, `electrolyte_resistance` (ohm) and `electrolyte_time` (s) stand for what a
+    single-particle model leaves out; they are fitted to the HPPC run of a full-order (DFN) model of the same cell.
+    """
+
+    name: str
+    negative: Electrode
+    positive: Electrode
+    area: float
+    electrolyte_concentration: float
+    voltage_max: float
+    voltage_min: float
+    series_resistance: float
+    electrolyte_resistance: float
+    electrolyte_time: float
+
+    @property
+    def lithium_ah(self) -> float:
+        """Cyclable lithium of the new cell, in Ah."""
+        return self.negative.capacity_ah(self.area) * self.negative.stoichiometry_full + (
+            self.positive.capacity_ah(self.area) * self.positive.stoichiometry_full
+        )
+
+
+def balance(
+    parameters: CellParameters, voltage: float, lithium: Array, lam_negative: Array, lam_positive: Array
+) -> Array:
+    """Stoichiometries (2, n), negative first, of n resting cells at an open-circuit voltage.
+
+    Lithium is conserved, x Qn + y Qp = lithium, and Up(y) - Un(x) = voltage. `lithium` (n,) in Ah, `lam_*` (n,) the
+    lost fraction of each electrode. The cell voltage rises with x at constant lithium, so bisection always holds.
+    """
+    capacity_n = parameters.negative.capacity_ah(parameters.area) * (1 - lam_negative)
+    capacity_p = parameters.positive.capacity_ah(parameters.area) * (1 - lam_positive)
+    low = np.maximum(0.0, (lithium - capacity_p) / capacity_n)
+    high = np.minimum(1.0, lithium / capacity_n)
+    for _ in range(_BISECTIONS):
+        x = (low + high) / 2
+        y = (lithium - x * capacity_n) / capacity_p
+        above = parameters.positive.open_circuit(y) - parameters.negative.open_circuit(x) > voltage
+        high = np.where(above, x, high)
+        low = np.where(above, low, x)
+    x = (low + high) / 2
+    return np.stack((x, (lithium - x * capacity_n) / capacity_p))
+
+
+_GRAPHITE = OpenCircuit(
+    offset=0.2482,
+    slope=0.0,
+    tanh_terms=(
+        (-0.0909, 29.8538, -29.8538 * 0.1234),
+        (-0.04478, 14.9159, -14.9159 * 0.2769),
+        (-0.0205, 30.4444, -30.4444 * 0.6103),
+    ),
+    exp_terms=((1.9793, -39.3631, 0.0),),
+)
+
+CHEN2020 = CellParameters(
+    name="Chen2020",
+    negative=Electrode(
+        open_circuit=_GRAPHITE,
+        thickness=85.2e-6,
+        active_fraction=0.75,
+        particle_radius=5.86e-6,
+        diffusivity=3.3e-14,
+        concentration_max=33133.0,
+        reaction_rate=6.48e-7,
+        stoichiometry_full=0.91061805,
+        stoichiometry_empty=0.02634579,
+    ),
+    positive=Electrode(
+        open_circuit=OpenCircuit(
+            offset=4.4875,
+            slope=-0.8090,
+            tanh_terms=(
+                (-0.0428, 18.5138, -18.5138 * 0.5542),
+                (-17.7326, 15.7890, -15.7890 * 0.3117),
+                (17.5842, 15.9308, -15.9308 * 0.3120),
+            ),
+            exp_terms=(),
+        ),
+        thickness=75.6e-6,
+        active_fraction=0.665,
+        particle_radius=5.22e-6,
+        diffusivity=4e-15,
+        concentration_max=63104.0,
+        reaction_rate=3.42e-6,
+        stoichiometry_full=0.26384522,
+        stoichiometry_empty=0.85397467,
+    ),
+    area=0.065 * 1.58,
+    electrolyte_concentration=1000.0,
+    voltage_max=4.2,
+    voltage_min=2.5,
+    series_resistance=3.66e-3,
+    electrolyte_resistance=6.61e-3,
+    electrolyte_time=30.0,
+)
+
+PRADA2013 = CellParameters(
+    name="Prada2013",
+    negative=Electrode(
+        open_circuit=_GRAPHITE,
+        thickness=34e-6,
+        active_fraction=0.58,
+        particle_radius=5e-6,
+        diffusivity=3e-15,
+        concentration_max=30555.0,
+        reaction_rate=6.48e-7,
+        stoichiometry_full=0.81004350,
+        stoichiometry_empty=0.01761793,
+    ),
+    positive=Electrode(
+        open_circuit=OpenCircuit(
+            offset=3.4077,
+            slope=-0.020269,
+            tanh_terms=(),
+            exp_terms=((0.5, -150.0, 0.0), (-0.9, 30.0, -30.0)),
+        ),
+        thickness=80e-6,
+        active_fraction=0.374,
+        particle_radius=50e-9,
+        diffusivity=5.9e-18,
+        concentration_max=22806.0,
+        reaction_rate=6e-7,
+        stoichiometry_full=0.00376159,
+        stoichiometry_empty=0.70350202,
+    ),
+    area=0.6 * 0.3,
+    electrolyte_concentration=1200.0,
+    voltage_max=3.6,
+    voltage_min=2.0,
+    # the full-order model has next to no ohmic part; 1 mohm is set for an AC meter to see, the rest fitted around it
+    series_resistance=1.0e-3,
+    electrolyte_resistance=1.76e-3,
+    electrolyte_time=200.0,
+)
+
+PARAMETERS_OF_CHEMISTRY = {"NMC": CHEN2020, "NCA": CHEN2020, "LMO": CHEN2020, "LFP": PRADA2013}
