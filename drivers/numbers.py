@@ -58,3 +58,8 @@ def parse_integer(text: str, lowest: int = 0, highest: int = 65535) -> int:
     if _INTEGER.fullmatch(stripped) is None or not lowest <= int(stripped) <= highest:
         raise AnswerError(f"expected an integer {lowest}..{highest}", text)
     return int(stripped)
+
+
+def signed(register: int) -> int:
+    """A register as 16-bit two's complement."""
+    return register - 0x10000 if register & 0x8000 else register

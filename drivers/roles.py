@@ -160,7 +160,11 @@ class BatteryMonitor(Instrument, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InterlockReading:
-    """The hardware safety chain as the PLC sees it."""
+    """The hardware safety chain as the PLC sees it.
+
+    `contactor_closed` says that current can flow: both poles are closed. `contactors_agree` is False while one pole
+    is closed and the other open, which outside the moment of switching means a welded contactor or a broken feedback.
+    """
 
     estop_ok: bool
     door_closed: bool
@@ -171,6 +175,7 @@ class InterlockReading:
     host_alive: bool
     heartbeat: int
     trip_cause: str
+    contactors_agree: bool = True
 
 
 @dataclass(frozen=True, slots=True)

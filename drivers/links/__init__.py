@@ -7,7 +7,10 @@ from drivers.links.serial_port import SerialLink
 from drivers.links.text import TextLink
 from drivers.links.visa import VisaLink
 
+Link = TextLink | RegisterLink
+
 __all__ = [
+    "Link",
     "MemoryRegisterLink",
     "MemoryTextLink",
     "ModbusRtuLink",

@@ -1,0 +1,104 @@
+"""Every driver by the name that line files use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from drivers.bms_gateway import BmsGateway
+from drivers.ea_psb10000 import EaPsb10000
+from drivers.errors import ConfigError
+from drivers.hioki_bt3562 import HiokiBt3562
+from drivers.icpdas_tm_th8 import IcpdasTmTh8
+from drivers.links import Link
+from drivers.plc_interlock import PlcInterlock
+from drivers.roles import Instrument
+
+LINK_KINDS = {"text": "visa or serial", "registers": "modbus_tcp or modbus_rtu"}
+SettingKind = Literal["number", "text", "integers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of `settings:` in a line file, with its unit, and the driver's parameter without it."""
+
+    parameter: str
+    kind: SettingKind
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DriverEntry:
+    """role is the key that a station gives the instrument; link says which kind of link the driver talks over."""
+
+    name: str
+    role: str
+    link: Literal["text", "registers"]
+    driver: Callable[..., Instrument]
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    def make(self, link: Link, model: str, serial: str, settings: Mapping[str, object]) -> Instrument:
+        """The driver over its link. Raises ConfigError for an unknown, missing or misfitting setting.
+
+        model and serial are what connect() must find (IdentityError); empty means not checked.
+        """
+        if not hasattr(link, "query" if self.link == "text" else "read_coils"):
+            raise ConfigError(f"driver {self.name} talks over a {LINK_KINDS[self.link]} link; correct link.kind")
+        options: dict[str, Any] = {}
+        for key, value in settings.items():
+            if key not in self.settings:
+                known = ", ".join(self.settings) or "none"
+                raise ConfigError(f"unknown setting {key!r} of driver {self.name}; known: {known}")
+            setting = self.settings[key]
+            if not _fits(setting.kind, value):
+                raise ConfigError(f"setting {key} of driver {self.name} must be {setting.kind}, not {value!r}")
+            options[setting.parameter] = value
+        for key, setting in self.settings.items():
+            if setting.required and key not in settings:
+                raise ConfigError(f"driver {self.name} needs the setting {key!r} ({setting.kind})")
+        return self.driver(link, model, serial, **options)
+
+
+def _fits(kind: SettingKind, value: object) -> bool:
+    match kind:
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "text":
+            return isinstance(value, str)
+        case "integers":
+            return isinstance(value, list | tuple) and all(type(item) is int for item in value)
+
+
+CATALOG: Mapping[str, DriverEntry] = {
+    entry.name: entry
+    for entry in (
+        DriverEntry("ea_psb10000", "cycler", "text", EaPsb10000),
+        DriverEntry(
+            "hioki_bt3562",
+            "impedance_meter",
+            "text",
+            HiokiBt3562,
+            {
+                "resistance_ohm": Setting("resistance", "number"),
+                "voltage_v": Setting("voltage", "number"),
+                "rate": Setting("rate", "text"),
+            },
+        ),
+        DriverEntry(
+            "icpdas_tm_th8",
+            "temperature_scanner",
+            "registers",
+            IcpdasTmTh8,
+            {"units": Setting("units", "integers", required=True)},
+        ),
+        DriverEntry(
+            "plc_interlock",
+            "interlock",
+            "registers",
+            PlcInterlock,
+            {"heartbeat_timeout_s": Setting("heartbeat_timeout", "number")},
+        ),
+        DriverEntry("bms_gateway", "battery_monitor", "registers", BmsGateway),
+    )
+}
