@@ -1,0 +1,275 @@
+"""The wires of a simulated station: TCP servers and pseudo terminals around its ports.
+
+Only here do wall time, sockets and asyncio appear. A sweep every 50 ms of wall time lets line time act on instruments
+nobody talks to, closes sockets that were silent too long in line time, and unplugs serial ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import termios
+import tty
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from config.line import LinkConfig
+from simulators.endpoints import Endpoint, PtyEndpoint, TcpEndpoint
+from simulators.faults import HangupError
+from simulators.modbus import FramingError, MbapFraming, RtuFraming
+from simulators.ports import Port, RegisterPort, TextPort
+
+SWEEP_S = 0.05
+# a pause that ends an RTU frame; 3.5 characters at 9600 baud are 4 ms, schedulers are slower
+RTU_SILENCE_S = 0.02
+
+
+class ListenError(Exception):
+    """An address that cannot be served: one line with what to do."""
+
+
+class Stream(Protocol):
+    """One connection: bytes in, bytes out; raises HangupError or FramingError when it must be closed."""
+
+    def receive(self, data: bytes) -> bytes: ...
+
+    def silence(self) -> None: ...
+
+
+class TextStream:
+    def __init__(self, port: TextPort) -> None:
+        self.receive = port.open().receive
+
+    def silence(self) -> None:
+        """A text line waits for its end however long that takes."""
+
+
+class ModbusStream:
+    """Frames around the answers of a Modbus port."""
+
+    def __init__(self, port: RegisterPort, framing: MbapFraming | RtuFraming) -> None:
+        self._conversation = port.open()
+        self._framing = framing
+
+    def receive(self, data: bytes) -> bytes:
+        return b"".join(self._conversation.answer(request) for request in self._framing.feed(data))
+
+    def silence(self) -> None:
+        if isinstance(self._framing, RtuFraming):
+            self._framing.silence()
+
+
+class Server(Protocol):
+    """One instrument's address."""
+
+    async def open(self) -> LinkConfig:
+        """Listen; the link that leads here. Raises ListenError."""
+        ...
+
+    def sweep(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class TcpServer:
+    def __init__(self, name: str, endpoint: TcpEndpoint, port: Port) -> None:
+        self.name, self.endpoint, self.port = name, endpoint, port
+        self.connections: set[TcpConnection] = set()
+        self._server: asyncio.Server | None = None
+
+    def stream(self) -> Stream:
+        return TextStream(self.port) if isinstance(self.port, TextPort) else ModbusStream(self.port, MbapFraming())
+
+    async def open(self) -> LinkConfig:
+        host, port = self.endpoint.host, self.endpoint.port
+        try:
+            self._server = await asyncio.get_running_loop().create_server(lambda: TcpConnection(self), host, port)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise ListenError(
+                f"{self.name}: cannot listen on {host}:{port}: {reason}. "
+                "Stop the program that uses it, give the link another port, or use --free-ports"
+            ) from None
+        return self.endpoint.link_to(self._server.sockets[0].getsockname()[1])
+
+    def sweep(self) -> None:
+        timeout = self.port.device.idle_timeout_s if isinstance(self.port, TextPort) else 0.0
+        now = self.port.timeline.now()
+        for connection in list(self.connections):
+            if "refuse" in self.port.board.active or (timeout and now - connection.last_traffic >= timeout):
+                connection.close()
+
+    async def close(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self.connections):
+            connection.close()
+        await self._server.wait_closed()
+        # transports close their sockets in the next turn of the loop
+        await asyncio.sleep(0)
+
+
+class TcpConnection(asyncio.Protocol):
+    _transport: asyncio.Transport
+
+    def __init__(self, server: TcpServer) -> None:
+        self._server = server
+        self._stream = server.stream()
+        self.last_traffic = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._server.connections.add(self)
+        port = self._server.port
+        port.timeline.catch_up()
+        self.last_traffic = port.timeline.now()
+        if "refuse" in port.board.active:
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            answer = self._stream.receive(data)
+        except (HangupError, FramingError):
+            self.close()
+            return
+        self.last_traffic = self._server.port.timeline.now()
+        if answer:
+            self._transport.write(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+
+    def close(self) -> None:
+        """Close at once; what is not sent yet is lost."""
+        self._transport.abort()
+
+
+class PtyServer:
+    """A serial port. The slave side stays open here, so that clients may come and go.
+
+    A client at another baud rate reads bytes that mean nothing, and what it sends is not understood.
+    """
+
+    def __init__(self, name: str, endpoint: PtyEndpoint, port: Port) -> None:
+        self.name, self.endpoint, self.port = name, endpoint, port
+        self._fds: tuple[int, int] | None = None
+        self._target = ""
+        self._stream: Stream
+        self._last_read = 0.0
+
+    async def open(self) -> LinkConfig:
+        path = self.endpoint.path
+        if path.exists() and not path.is_symlink():
+            raise ListenError(
+                f"{self.name}: {path} exists and is not a serial port of a simulator. "
+                "Remove it, or give the link another port"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._plug()
+        except OSError as error:
+            raise ListenError(
+                f"{self.name}: cannot make the serial port {path}: {error.strerror}. Give the link another port"
+            ) from None
+        return self.endpoint.link_to(path)
+
+    def _plug(self) -> None:
+        port = self.port
+        self._stream = TextStream(port) if isinstance(port, TextPort) else ModbusStream(port, RtuFraming())
+        master, slave = os.openpty()
+        self._fds = master, slave
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+        self._target = os.ttyname(slave)
+        self.endpoint.path.unlink(missing_ok=True)
+        self.endpoint.path.symlink_to(self._target)
+        asyncio.get_running_loop().add_reader(master, self._readable)
+
+    def _unplug(self) -> None:
+        if self._fds is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._fds[0])
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = None
+        with contextlib.suppress(OSError):
+            if os.readlink(self.endpoint.path) == self._target:
+                self.endpoint.path.unlink()
+
+    def _readable(self) -> None:
+        assert self._fds is not None
+        master = self._fds[0]
+        try:
+            data = os.read(master, 4096)
+        except BlockingIOError:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._last_read > RTU_SILENCE_S:
+            self._stream.silence()
+        self._last_read = now
+        if termios.tcgetattr(master)[5] != self.endpoint.speed:
+            answer = bytes(byte ^ 0xA5 for byte in data)
+        else:
+            try:
+                answer = self._stream.receive(data)
+            except HangupError:
+                self._unplug()
+                return
+        # a full buffer loses bytes, as a serial line without flow control does
+        with contextlib.suppress(BlockingIOError):
+            os.write(master, answer)
+
+    def sweep(self) -> None:
+        if "refuse" in self.port.board.active:
+            self._unplug()
+        elif self._fds is None:
+            self._plug()
+
+    async def close(self) -> None:
+        self._unplug()
+
+
+def _server(name: str, endpoint: Endpoint, port: Port) -> Server:
+    return TcpServer(name, endpoint, port) if isinstance(endpoint, TcpEndpoint) else PtyServer(name, endpoint, port)
+
+
+@asynccontextmanager
+async def serving(
+    addresses: Mapping[str, tuple[Endpoint, Port]], catch_up: Callable[[], None], name: str
+) -> AsyncIterator[dict[str, LinkConfig]]:
+    """Serve instruments at their endpoints while the context lasts; yields the links that lead to them."""
+    servers = {key: _server(f"{name}/{key}", endpoint, port) for key, (endpoint, port) in addresses.items()}
+    sweeper: asyncio.Task[None] | None = None
+    try:
+        links = {key: await server.open() for key, server in servers.items()}
+        sweeper = asyncio.create_task(_sweep(list(servers.values()), catch_up))
+        yield links
+    finally:
+        if sweeper is not None:
+            sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeper
+        for server in servers.values():
+            await server.close()
+
+
+async def _sweep(servers: list[Server], catch_up: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        catch_up()
+        for server in servers:
+            server.sweep()
+
+
+def free_endpoint(endpoint: Endpoint, directory: Path) -> Endpoint:
+    """The same instrument at any free TCP port of this machine, or at a pty in a directory of its own."""
+    if isinstance(endpoint, TcpEndpoint):
+        return TcpEndpoint(endpoint.link, "127.0.0.1", 0)
+    return PtyEndpoint(endpoint.link, directory, endpoint.speed)
