@@ -45,6 +45,8 @@ class Client:
         """Snapshots of a station as it changes, until the daemon ends."""
         try:
             async with self._http.stream("GET", f"/api/stations/{station}/stream", timeout=None) as response:
+                if not response.is_success:
+                    raise self._refusal(response.status_code, json.loads(await response.aread()))
                 async for line in response.aiter_lines():
                     if line.startswith("data: "):
                         yield json.loads(line.removeprefix("data: "))
@@ -62,14 +64,17 @@ class Client:
             raise ApiError(1, "E-API", [f"{self._url} answered {response.status_code}: is it Evaline?"]) from None
         if response.is_success:
             return answer
+        raise self._refusal(response.status_code, answer)
+
+    def _refusal(self, status: int, answer: dict[str, Any]) -> ApiError:
         code = str(answer.get("code", "E-API"))
         if code == "E-REFUSED":
             lines = [f"{r['message']}; {r['hint']} [{r['code']}]" for r in answer["reasons"]]
-            raise ApiError(4, code, lines, answer["reasons"])
+            return ApiError(4, code, lines, answer["reasons"])
         if code == "E-RECIPE":
-            raise ApiError(3, code, answer["findings"])
-        lines = [answer.get("message", f"the daemon refused the request: {answer}")]
-        raise ApiError(4 if code in ("E-STATE", "E-STATION") else 1, code, lines)
+            return ApiError(3, code, answer["findings"])
+        lines = [answer.get("message", f"the daemon refused the request ({status}): {answer}")]
+        return ApiError(4 if code in ("E-STATE", "E-STATION") else 1, code, lines)
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
         hint = "is `evaline serve` running? Another address: --url or EVALINE_URL"

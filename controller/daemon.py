@@ -81,7 +81,8 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
             background.start("publisher", publisher.run())
             line.publish_states_to(_StatePublishing(publisher))
         background.start("api", _serve_api(line, listener))
-        background.start("reports", _write_reports(line))
+        reports = _Reports(journal)
+        background.start("reports", reports.follow())
         host, port = listener.getsockname()[:2]
         log.info("ready", http=f"http://{host}:{port}", stations=list(line.stations), pid=os.getpid())
         announce(
@@ -97,6 +98,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         off = await line.shut_down()
         if publisher is not None:
             await publisher.drained(DRAIN_WITHIN)
+        await reports.catch_up()
         log.info("stopped", outputs_off=off)
         return off and not crashed
 
@@ -154,19 +156,30 @@ async def _broker(
             return None
 
 
-async def _write_reports(line: Line) -> None:
-    """A report for every result, after its commit; written from the journal alone."""
-    seq = line.journal.head()[0]
-    with line.journal.commits() as committed:
-        while True:
-            for event in line.journal.events(after_seq=seq, kind="run.ended"):
-                seq = event.seq
+class _Reports:
+    """A report for every result, after its commit, from the journal alone."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._seq = journal.head()[0]
+        self._writing = asyncio.Lock()
+
+    async def follow(self) -> None:
+        with self._journal.commits() as committed:
+            while True:
+                await committed.wait()
+                committed.clear()
+                await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Write those that are missing."""
+        async with self._writing:
+            for event in self._journal.events(after_seq=self._seq, kind="run.ended"):
+                self._seq = event.seq
                 try:
-                    await asyncio.to_thread(write_report, line.journal, event.run)
+                    await asyncio.to_thread(write_report, self._journal, event.run)
                 except OSError as error:
                     log.error("report not written", run=event.run, error=str(error))
-            await committed.wait()
-            committed.clear()
 
 
 class _StatePublishing:

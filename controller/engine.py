@@ -113,7 +113,7 @@ class Engine:
         readings: dict[str, tuple[float | None, ...]] = {}
 
         def view(sample: Sample) -> View:
-            step_time = sample.t - started - self._held_in_step
+            step_time = round(sample.t - started - self._held_in_step, 6)  # Unix seconds in a double: 0.2 us
             total = sample.t - self._run.started - self._held_total
             self._show(planned, logic, step_time, total)
             return View(sample, step_time, total, at_start, self._run.dut, self._run.capacity_estimate)

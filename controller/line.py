@@ -84,6 +84,7 @@ class Line:
                 "grade": None,
                 "outcome": {"code": DAEMON_ENDED.code, "reason": DAEMON_ENDED.reason},
                 "measurements": {},
+                "measurement_order": [],
             }
             body = {"verdict": str(Verdict.ERROR), "grade": None}
             message = self.topics.result_message(summary.station, summary.run, t, result)

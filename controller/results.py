@@ -62,6 +62,7 @@ def final_result(
         "grade_rules": rules.id,
         "outcome": {"code": outcome.code, "reason": outcome.reason},
         "measurements": {result.measurement.name: result.as_json() for result in run.results},
+        "measurement_order": [result.measurement.name for result in run.results],
         "steps": [
             {
                 "label": record.label,

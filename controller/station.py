@@ -92,11 +92,12 @@ class Station:
         """Connect, become IDLE, scan, and carry out commands until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._command(Command.RESET, "evaline", "daemon started")
+            group.create_task(self._show_on_tower())
             await self.instruments.connect()
+            await self._reset()
             group.create_task(self.sampler.run())
             group.create_task(self._keep_connected())
-            group.create_task(self._show_on_tower())
-            await self.reset("evaline", "daemon started")
 
     async def _keep_connected(self) -> None:
         while True:
@@ -253,6 +254,7 @@ class Station:
         self.run_now, self._engine = None, None
         if "cycler" in self.instruments.identities and "interlock" in self.instruments.identities:
             await self._switch_off()
+        await self.sampler.scan()  # IDLE means that a start can be judged
         if self.state is State.RESETTING:
             self._enter(State.IDLE, "evaline")
 

@@ -63,9 +63,10 @@ def _exit_code() -> int:
     from controller.client import ApiError
 
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        return done.exit_code
+        app()
+    except SystemExit as done:  # a wrong call has been explained by then; its 2 is not one of our exit codes
+        code = done.code if isinstance(done.code, int) else 1
+        return 1 if code == 2 else code
     except ApiError as error:
         if "--json" in sys.argv:
             print(json.dumps({"code": error.code, "errors": error.lines, "reasons": error.reasons}))
@@ -73,16 +74,11 @@ def _exit_code() -> int:
     except (DocumentError, UsageError) as error:
         return _fail(3, str(error))
     except KeyboardInterrupt:
-        return _fail(1, "interrupted")
+        return _fail(1, "interrupted; a run that was started goes on, `evaline abort` ends it")
     except Exception as error:
-        from click import ClickException  # what typer raises for a wrong call
-
-        if isinstance(error, ClickException):
-            error.show()
-            return 3
-        if getattr(error, "code", None):  # an error of ours: its message says it all
-            return _fail(1, str(error))
-        raise
+        if not hasattr(error, "code"):
+            raise
+        return _fail(1, str(error))  # an error of ours: its message says it all
     return 0
 
 
@@ -340,7 +336,3 @@ def _next_demo_directory() -> Path:
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
-
-
-if __name__ == "__main__":
-    main()

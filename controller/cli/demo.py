@@ -72,7 +72,7 @@ async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
     console.print(f"[dim]simulated station, broker and daemon start in {directory}[/]")
     simulate = ["-m", "simulators", "--config", str(wanted), "--clock", str(page), "--free-ports",
                 "--write-config", str(line_file), "--json"]  # fmt: skip
-    serve = ["-m", "controller.cli.app", "serve", "--config", str(line_file), "--jump", str(page), "--json"]
+    serve = ["-m", "controller.cli", "serve", "--config", str(line_file), "--jump", str(page), "--json"]
     async with (
         _child("simulators", simulate, directory) as (simulators, _),
         _child("daemon", serve, directory) as (_daemon, ready),
@@ -80,19 +80,22 @@ async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
         mes = Mes()
         password = (directory / "broker" / "password").read_text().strip()
         mqtt = ready["mqtt"]
-        async with asyncio.TaskGroup() as group:
-            subscribed = asyncio.Event()
-            listening = group.create_task(mes.listen(mqtt["host"], mqtt["port"], password, mqtt["topics"], subscribed))
+        subscribed = asyncio.Event()
+        listening = asyncio.create_task(mes.listen(mqtt["host"], mqtt["port"], password, mqtt["topics"], subscribed))
+        try:
             await asyncio.wait_for(subscribed.wait(), READY_WITHIN)
-            url = f"http://{ready['http']['host']}:{ready['http']['port']}"
-            async with connect(url) as client:
+            async with connect(f"http://{ready['http']['host']}:{ready['http']['port']}") as client:
                 result = await start_and_follow(
                     client, "st01", RECIPE, _dut_code(wanted), "demo", "demonstration", RunDisplay(console, lang)
                 )
             await asyncio.wait_for(mes.got_result.wait(), END_WITHIN)
+        except TimeoutError:
+            raise DemoError(f"nothing came over MQTT; see {directory}/daemon.log [{DemoError.code}]") from None
+        finally:
             listening.cancel()
+            await asyncio.wait({listening})
         truth = await _ask(simulators, "truth st01")
-    report = Path(result["report"])
+    report = Path(result["report"])  # the daemon has ended, so it is there now or never
     answer = {
         "run_id": result["run_id"],
         "recipe": result["recipe"]["id"],
@@ -100,10 +103,10 @@ async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
         "verdict": result["verdict"],
         "grade": result["grade"],
         "measurements": {
-            name: {key: entry[key] for key in ("value", "unit", "limits", "verdict")}
-            for name, entry in result["measurements"].items()
+            name: {key: result["measurements"][name][key] for key in ("value", "unit", "limits", "verdict")}
+            for name in result["measurement_order"]
         },
-        "truth": truth["truth"],
+        "truth": {key: value for key, value in truth.items() if key not in ("event", "station")},
         "journal": str(directory / "journal.db"),
         "data_file": result["data_file"] and result["data_file"]["path"],
         "report": str(report) if report.exists() else None,

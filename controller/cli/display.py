@@ -136,7 +136,8 @@ def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
         table.add_column(words["unit"])
         table.add_column(words["limits"])
         table.add_column(words["verdict"])
-        for name, entry in result["measurements"].items():
+        for name in result["measurement_order"]:
+            entry = result["measurements"][name]
             title = entry["title"][lang] if lang != "en" else name
             verdict = Text(entry["verdict"], VERDICT_STYLE[entry["verdict"]]) if entry["limits"] else Text("")
             unit = "" if entry["unit"] == "1" else entry["unit"]

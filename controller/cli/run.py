@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from config import DocumentError
 from controller.cli.display import RunDisplay
 from controller.client import ApiError, Client
 from controller.daemon import LIBRARY
+
+SETTLE_WITHIN = 30.0  # wall s for a station to finish what it is doing before a start
 
 EXIT_OF_VERDICT = {"pass": 0, "marginal": 0, "fail": 5, "inconclusive": 5, "aborted": 6, "error": 1}
 
@@ -41,9 +44,7 @@ async def start_and_follow(
     """Start a run and show it until its result is there; returns the result. A COMPLETE station is reset first."""
     path = recipe_path(recipe)
     text = recipe_text(path)
-    known = (await client.status())["stations"].get(station)
-    if known and known["state"] in ("COMPLETE", "STOPPED"):
-        await client.command(station, "reset", author, "next battery")
+    await _become_idle(client, station, author)
     body = {"recipe": text, "source": str(path), "dut": dut, "author": author, "reason": reason}
     run_id = await client.start(station, body)
     with display.showing():
@@ -52,3 +53,16 @@ async def start_and_follow(
             if status["last_run"] == run_id:
                 return await client.result(run_id)
     raise ApiError(1, "E-DAEMON-GONE", [f"the daemon ended before run {run_id} did; its result is in the journal"])
+
+
+async def _become_idle(client: Client, station: str, author: str) -> None:
+    """Wait for an acting state to end, and reset a station whose last battery is done. Other states are the start's."""
+    try:
+        async with asyncio.timeout(SETTLE_WITHIN):
+            async for status in client.follow(station):
+                if status["state"] in ("COMPLETE", "STOPPED"):
+                    await client.command(station, "reset", author, "next battery")
+                elif not status["state"].endswith("ING"):
+                    return
+    except TimeoutError:
+        return  # the start is refused with the state it is in
