@@ -11,6 +11,7 @@ Everything essential is in the payload, so MQTT 3.1.1 suffices.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 
 from config.line import LineIdentity
 from controller.journal_format import OutboxMessage
+
+_KIND = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
 class Payload(BaseModel):
@@ -77,7 +80,9 @@ class Topics:
         return f"{self.root}/{station}/result"
 
     def event(self, station: str, kind: str) -> str:
-        """Where a station's events of one kind go."""
+        """Where a station's events of one kind go; ValueError for a kind that some broker would choke on."""
+        if not _KIND.fullmatch(kind):
+            raise ValueError(f"event kind {kind!r} is not made of a-z 0-9 _ - .")
         return f"{self.root}/{station}/event/{kind}"
 
     def result_message(self, station: str, run: str, t: float, result: dict[str, Any]) -> OutboxMessage:

@@ -138,6 +138,53 @@ def test_verify_says_where_the_first_damage_is(
         assert "evaline journal verify" in caught.value.message
 
 
+@pytest.fixture(scope="module")
+def power_cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[tuple[int, int]]]:
+    """A journal's file and its log as they lie on the disk of a running daemon, and what was acknowledged when."""
+    path = tmp_path_factory.mktemp("cut") / "j.db"
+    log = path.with_name("j.db-wal")
+
+    async def write() -> tuple[bytes, bytes, list[tuple[int, int]]]:
+        journal = Journal.open(path)
+        acknowledged = []
+        for number in range(12):
+            for _ in range(number + 1):
+                journal.append(Event(1.0, "st01", "r1", "tick", {"number": number, "pad": "x" * 200 * (number % 4)}))
+            journal.append_samples(1.0, "st01", "r1", ("t",), np.full((50, 1), float(number)))
+            await journal.flush()
+            acknowledged.append((log.stat().st_size, journal.head()[0]))
+        found = path.read_bytes(), log.read_bytes(), acknowledged
+        await journal.close()
+        return found
+
+    return asyncio.run(write())
+
+
+@settings(max_examples=80, deadline=None)
+@given(where=st.floats(0, 1), garbage=st.binary(max_size=40))
+def test_wherever_the_power_fails_nothing_acknowledged_is_lost(
+    tmp_path_factory: pytest.TempPathFactory,
+    power_cut: tuple[bytes, bytes, list[tuple[int, int]]],
+    where: float,
+    garbage: bytes,
+) -> None:
+    data, log, acknowledged = power_cut
+    cut = int(where * len(log))
+    path = tmp_path_factory.mktemp("cut") / "j.db"
+    path.write_bytes(data)
+    path.with_name("j.db-wal").write_bytes(log[:cut] + garbage)
+
+    async def reopen() -> int:
+        journal = Journal.open(path)
+        seq = journal.head()[0]
+        journal.append(Event(2.0, "st01", "r1", "after", {}))
+        await journal.close()
+        return seq
+
+    assert asyncio.run(reopen()) >= max((seq for size, seq in acknowledged if size <= cut), default=0)
+    assert verify(path).problems == []
+
+
 def test_another_format_version_is_refused_by_name(tmp_path: Path, good: tuple[bytes, list[Any]]) -> None:
     path = tmp_path / "j.db"
     path.write_bytes(good[0])
