@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ListenError as error:
         print(error, file=sys.stderr)
         return EXIT_LISTEN
+    except KeyboardInterrupt:
+        # before the loop listens to signals
+        pass
     return EXIT_STOPPED
 
 

@@ -111,7 +111,8 @@ class BmsGateway(Registers):
         ]
 
     def _cell_words(self) -> list[int]:
-        known = [] if self._quiet else [_u16(volts) for volts in (self.world.cell_voltages() * 1000).tolist()]
+        millivolts = np.rint(self.world.cell_voltages() * 1000).clip(0, NO_CELL - 1).astype(int)
+        known = [] if self._quiet else millivolts.tolist()
         return (known + [NO_CELL] * MAX_CELLS)[:MAX_CELLS]
 
     def _temperature_words(self) -> list[int]:

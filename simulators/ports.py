@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from simulators.faults import FaultBoard, Faulty, Wire
+from simulators.faults import FaultBoard, Faulty, HangupError, Wire
 from simulators.modbus import Request
 from simulators.timeline import Timeline
 
@@ -64,7 +64,11 @@ class TextPort:
     def receive(self, data: bytes) -> bytes:
         if self._lasting is None:
             self._lasting = self.open()
-        return self._lasting.receive(data)
+        try:
+            return self._lasting.receive(data)
+        except HangupError:
+            self._lasting = None
+            raise
 
 
 class RegisterConversation:

@@ -10,34 +10,15 @@ import math
 from enum import StrEnum
 
 from simulators.faults import Faults
+from simulators.psb10000_events import Action, Event, default_watches, present
+from simulators.psb10000_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
 from simulators.world import Source, World
 
 MODEL = "PSB 10500-90"
-FULL_SCALE = 52428  # 0xCCCC is 100 % of nominal
-SETTING_SPAN = 1.02  # 0xD0E5
-PROTECTION_SPAN = 1.10  # 0xE147
 MONITOR_RANGE_S = (1, 36000)
 SOCKET_RANGE_S = (5, 65535)
 # a running output is compared with its protections at every request, and at least this often in line time
 PROTECTION_PERIOD_S = 1.0
-
-
-class Quantity(StrEnum):
-    """What can be set. The same name in `limits` and `protections` means its limit and its protection."""
-
-    VOLTAGE = "V"
-    CURRENT = "A"
-    POWER = "W"
-    SINK_CURRENT = "sink A"
-    SINK_POWER = "sink W"
-
-    @property
-    def nominal(self) -> float:
-        return {"V": 500.0, "A": 90.0, "W": 30000.0}[self.unit]
-
-    @property
-    def unit(self) -> str:
-        return self.value[-1]
 
 
 class Alarm(StrEnum):
@@ -54,10 +35,6 @@ class NotRemoteError(Exception):
 
 class LocalError(Exception):
     """The front panel holds the device."""
-
-
-class OutOfRangeError(Exception):
-    """Beyond the rating, or beyond an adjustment limit."""
 
 
 class RefusedError(Exception):
@@ -88,9 +65,10 @@ class Psb10000:
         self.output_on = False
         self.levels = dict.fromkeys(Quantity, 0.0)
         self.levels |= {q: q.nominal for q in (Quantity.POWER, Quantity.SINK_POWER)}
-        self.protections = {q: _grid(q, q.nominal * PROTECTION_SPAN) for q in Quantity}
-        self.limits = {q: (0.0, _grid(q, q.nominal * SETTING_SPAN)) for q in Quantity}
-        self.alarms: set[Alarm] = set()
+        self.protections = {q: q.on_grid(q.nominal * PROTECTION_SPAN) for q in Quantity}
+        self.limits = {q: (0.0, q.on_grid(q.nominal * SETTING_SPAN)) for q in Quantity}
+        self.watches = default_watches()
+        self.alarms: set[Alarm | Event] = set()
         self.alarm_counts = dict.fromkeys(Alarm, 0)
         self.monitor_on = False
         self.monitor_timeout_s = 5
@@ -135,23 +113,34 @@ class Psb10000:
     def set_level(self, quantity: Quantity, value: float) -> None:
         self._demand_remote()
         low, high = self.limits[quantity]
-        self.levels[quantity] = _between(low, high, quantity, value)
+        self.levels[quantity] = quantity.between(low, high, value)
         self._drive()
 
     def set_protection(self, quantity: Quantity, value: float) -> None:
         self._demand_remote()
-        self.protections[quantity] = _between(0.0, quantity.nominal * PROTECTION_SPAN, quantity, value)
+        self.protections[quantity] = quantity.between(0.0, quantity.nominal * PROTECTION_SPAN, value)
         self._supervise()
 
     def set_limit_low(self, quantity: Quantity, value: float) -> None:
         """A limit may not exclude the present setting."""
         self._demand_remote()
-        self.limits[quantity] = (_between(0.0, self.levels[quantity], quantity, value), self.limits[quantity][1])
+        self.limits[quantity] = (quantity.between(0.0, self.levels[quantity], value), self.limits[quantity][1])
 
     def set_limit_high(self, quantity: Quantity, value: float) -> None:
         self._demand_remote()
         most = quantity.nominal * SETTING_SPAN
-        self.limits[quantity] = (self.limits[quantity][0], _between(self.levels[quantity], most, quantity, value))
+        self.limits[quantity] = (self.limits[quantity][0], quantity.between(self.levels[quantity], most, value))
+
+    def set_threshold(self, event: Event, value: float) -> None:
+        self._demand_remote()
+        quantity = event.quantity
+        self.watches[event].threshold = quantity.between(0.0, quantity.nominal * PROTECTION_SPAN, value)
+        self._supervise()
+
+    def set_action(self, event: Event, action: Action) -> None:
+        self._demand_remote()
+        self.watches[event].action = action
+        self._supervise()
 
     def set_monitor(self, on: bool) -> None:
         self._demand_remote()
@@ -220,12 +209,13 @@ class Psb10000:
             exceeded = self._exceeded()
             if exceeded:
                 self.alarms |= exceeded
-                for alarm in exceeded:
+                for alarm in self.alarm_counts.keys() & exceeded:
                     self.alarm_counts[alarm] += 1
                 self._switch(False)
         self._observe()
 
-    def _exceeded(self) -> set[Alarm]:
+    def _exceeded(self) -> set[Alarm | Event]:
+        """The protections and alarming events whose cause is present."""
         at = self.world.terminal()
         actual = {
             Alarm.OVERVOLTAGE: (at.voltage, Quantity.VOLTAGE),
@@ -235,9 +225,12 @@ class Psb10000:
             Alarm.SINK_OVERPOWER: (-at.power, Quantity.SINK_POWER),
         }
         # half a step of the setting: a limit that holds the value at its protection does not trip it
-        return {
-            alarm for alarm, (value, q) in actual.items() if value > self.protections[q] + 0.5 * q.nominal / FULL_SCALE
+        found: set[Alarm | Event] = {
+            alarm for alarm, (value, q) in actual.items() if value > self.protections[q] + q.step / 2
         }
+        if self.output_on:
+            found |= {event for event in present(self.watches, at) if self.watches[event].action is Action.ALARM}
+        return found
 
     def acknowledge(self) -> None:
         """Clear the alarms whose cause is gone."""
@@ -247,7 +240,10 @@ class Psb10000:
     # --- status ------------------------------------------------------------------------------------------------
 
     def questionable(self) -> int:
-        bits = {QUES_BITS[alarm] for alarm in self.alarms}
+        shown = set(self.alarms)
+        if self.output_on:
+            shown |= present(self.watches, self.world.terminal())
+        bits = {event.bit if isinstance(event, Event) else QUES_BITS[event] for event in shown}
         states = ((QUES_LOCAL, self.local), (QUES_REMOTE, self.remote), (QUES_OUTPUT, self.output_on))
         return sum(1 << bit for bit in bits | {bit for bit, on in states if on})
 
@@ -271,18 +267,6 @@ class Psb10000:
         """Read and clear an event register: 0 questionable, 1 operation."""
         events, self.events[index] = self.events[index], 0
         return events
-
-
-def _grid(quantity: Quantity, value: float) -> float:
-    return round(value / quantity.nominal * FULL_SCALE) * quantity.nominal / FULL_SCALE
-
-
-def _between(low: float, high: float, quantity: Quantity, value: float) -> float:
-    """The value on the device's grid; raises OutOfRangeError. Half a step of tolerance, for round limits."""
-    step = quantity.nominal / FULL_SCALE
-    if not low - step / 2 <= value <= high + step / 2:
-        raise OutOfRangeError
-    return _grid(quantity, value)
 
 
 def _whole(value: float, low: int, high: int) -> int:

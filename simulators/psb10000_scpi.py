@@ -17,16 +17,9 @@ from collections.abc import Callable
 from functools import partial
 
 from simulators.faults import Faults
-from simulators.psb10000 import (
-    MODEL,
-    Alarm,
-    LocalError,
-    NotRemoteError,
-    OutOfRangeError,
-    Psb10000,
-    Quantity,
-    RefusedError,
-)
+from simulators.psb10000 import MODEL, Alarm, LocalError, NotRemoteError, Psb10000, RefusedError
+from simulators.psb10000_events import Action, Event
+from simulators.psb10000_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
 from simulators.scpi import CommandTable, Handler, LineBuffer
 from simulators.world import World
 
@@ -175,6 +168,8 @@ class PsbInstrument:
             "SYSTem:NOMinal:VOLTage?": _query(lambda: _nominal(Quantity.VOLTAGE)),
             "SYSTem:NOMinal:CURRent?": _query(lambda: _nominal(Quantity.CURRENT)),
             "SYSTem:NOMinal:POWer?": _query(lambda: _nominal(Quantity.POWER)),
+            "SYSTem:CONFig:MODe": _mode,
+            "SYSTem:CONFig:MODe?": _query(lambda: "UIP"),
             "STATus:QUEStionable[:EVENt]?": _query(lambda: str(device.take_events(0))),
             "STATus:QUEStionable:CONDition?": _query(lambda: str(device.questionable())),
             "STATus:OPERation[:EVENt]?": _query(lambda: str(device.take_events(1))),
@@ -194,6 +189,8 @@ class PsbInstrument:
             "SINK:POWer": Quantity.SINK_POWER,
         }.items():
             commands |= self._setting_commands(header, quantity)
+        for event in Event:
+            commands |= self._event_commands(f"SYSTem:{event}", event)
         for header, alarm in {
             "ALARm:COUNt:OVOLtage": Alarm.OVERVOLTAGE,
             "ALARm:COUNt:OCURrent": Alarm.OVERCURRENT,
@@ -210,10 +207,12 @@ class PsbInstrument:
         commands: dict[str, Handler] = {
             header: self._setter(q, device.set_level, lambda: device.limits[q]),
             f"{header}?": _query(lambda: with_unit(q, device.levels[q])),
-            f"{header}:PROTection[:LEVel]": self._setter(q, device.set_protection, lambda: (0.0, q.nominal * 1.1)),
+            f"{header}:PROTection[:LEVel]": self._setter(
+                q, device.set_protection, lambda: (0.0, q.nominal * PROTECTION_SPAN)
+            ),
             f"{header}:PROTection[:LEVel]?": _query(lambda: with_unit(q, device.protections[q])),
             f"{header}:LIMit:HIGH": self._setter(
-                q, device.set_limit_high, lambda: (device.levels[q], q.nominal * 1.02)
+                q, device.set_limit_high, lambda: (device.levels[q], q.nominal * SETTING_SPAN)
             ),
             f"{header}:LIMit:HIGH?": _query(lambda: with_unit(q, device.limits[q][1])),
         }
@@ -221,6 +220,27 @@ class PsbInstrument:
             commands[f"{header}:LIMit:LOW"] = self._setter(q, device.set_limit_low, lambda: (0.0, device.levels[q]))
             commands[f"{header}:LIMit:LOW?"] = _query(lambda: with_unit(q, device.limits[q][0]))
         return commands
+
+    def _event_commands(self, header: str, event: Event) -> dict[str, Handler]:
+        """The threshold of a watched quantity and what happens when it is passed."""
+        device, quantity = self.device, event.quantity
+        spellings = {form: action for action in Action for form in (action.value, action.value[:4])}
+
+        def set_threshold(argument: str) -> None:
+            device.set_threshold(event, number(_parameter(argument), quantity.unit))
+
+        def set_action(argument: str) -> None:
+            word = _parameter(argument).upper()
+            if word not in spellings:
+                raise ScpiError(-224)
+            device.set_action(event, spellings[word])
+
+        return {
+            header: set_threshold,
+            f"{header}?": _query(lambda: with_unit(quantity, device.watches[event].threshold)),
+            f"{header}:ACTion": set_action,
+            f"{header}:ACTion?": _query(lambda: device.watches[event].action.value),
+        }
 
     def _setter(
         self, q: Quantity, set_value: Callable[[Quantity, float], None], span: Callable[[], tuple[float, float]]
@@ -345,6 +365,12 @@ def _switch(act: Callable[[bool], None]) -> Handler:
         act(word in ("ON", "1"))
 
     return handle
+
+
+def _mode(argument: str) -> None:
+    """Resistance control is not simulated: the device stays in UIP."""
+    if _parameter(argument).upper() != "UIP":
+        raise ScpiError(-224)
 
 
 def _seconds(act: Callable[[float], None]) -> Handler:

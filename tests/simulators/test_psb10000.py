@@ -75,6 +75,7 @@ def test_headers_between_long_and_short_are_none(bench: Bench, header: str) -> N
         ("VOLT:PROT 410", "VOLT:PROT:LEV?", "410.0V"),
         ("SINK:CURR:PROT 33", "SINK:CURR:PROT?", "33.00A"),
         ("CURR:LIM:HIGH 60", "CURR:LIM:HIGH?", "60.00A"),
+        ("SYST:CONF:MOD UIP", "SYST:CONF:MOD?", "UIP"),
         ("SYST:COMM:MON:TIM 7", "SYST:COMM:MON:TIM?", "7"),
         ("SYST:COMM:MON:ACT ON", "SYST:COMM:MON:ACT?", "ON"),
         ("SYST:COMM:LAN:TIM 60", "SYST:COMM:LAN:TIM?", "60"),
@@ -268,6 +269,42 @@ def test_reset_takes_remote_control_and_switches_off(bench: Bench) -> None:
 def test_giving_up_remote_control_switches_off(bench: Bench) -> None:
     bench.prepared().say("OUTP ON", "SYST:LOCK OFF")
     assert bench.say("OUTP?") == "OFF"
+
+
+@pytest.mark.parametrize(
+    ("header", "threshold", "volts", "bit"),
+    [
+        ("SYST:CONF:OVD", "356V", 400, 4),
+        ("SYST:CONF:UVD", "354V", 300, 5),
+        ("SYST:CONF:OCD", "9A", 400, 6),
+        ("SYST:CONF:UCD", "11A", 400, 7),
+        ("SYST:CONF:OPD", "3kW", 400, 8),
+        ("SYST:SINK:CONF:OCD", "9A", 300, 6),
+        ("SYST:SINK:CONF:UCD", "11A", 300, 7),
+        ("SYST:SINK:CONF:OPD", "3kW", 300, 8),
+    ],
+)
+class TestEvents:
+    """Thresholds besides the protections, each with an action."""
+
+    def test_a_warning_only_shows(self, bench: Bench, header: str, threshold: str, volts: int, bit: int) -> None:
+        bench.prepared().say(f"VOLT {volts}", f"{header} {threshold}", f"{header}:ACT WARN", "OUTP ON")
+        assert bench.say("OUTP?") == "ON"
+        assert int(bench.say("STAT:QUES:COND?")) & 1 << bit
+
+    def test_an_alarm_switches_off(self, bench: Bench, header: str, threshold: str, volts: int, bit: int) -> None:
+        bench.prepared().say(f"VOLT {volts}", f"{header} {threshold}", f"{header}:ACTION ALARM", "OUTP ON")
+        assert bench.say("OUTP?") == "OFF"
+        assert int(bench.say("STAT:QUES:COND?")) & 1 << bit
+        bench.say("SYST:ERR?")
+        assert bench.say("STAT:QUES:COND?") == str(1 << 10)
+
+    def test_without_action_nothing_happens(
+        self, bench: Bench, header: str, threshold: str, volts: int, bit: int
+    ) -> None:
+        bench.prepared().say(f"VOLT {volts}", f"{header} {threshold}", "OUTP ON")
+        assert bench.say(f"{header}:ACT?") == "NONE"
+        assert bench.say("STAT:QUES:COND?") == "3072"
 
 
 class TestWatchdog:
