@@ -1,0 +1,220 @@
+"""The report's words for what the journal says in codes, in English and Korean, and numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+
+class Pair(NamedTuple):
+    """The same in English and Korean."""
+
+    en: str
+    ko: str
+
+
+VERDICTS = {
+    "pass": Pair("Pass", "합격"),
+    "marginal": Pair("Marginal", "경계"),
+    "inconclusive": Pair("Inconclusive", "판정 불가"),
+    "fail": Pair("Fail", "불합격"),
+    "aborted": Pair("Aborted", "중단"),
+    "error": Pair("Error", "오류"),
+}
+SAFETY = {
+    "cell_voltage_max": Pair("Highest cell voltage", "최고 셀 전압"),
+    "cell_voltage_min": Pair("Lowest cell voltage", "최저 셀 전압"),
+    "cell_spread": Pair("Cell voltage spread", "셀 전압 편차"),
+    "voltage_max": Pair("Highest voltage", "최고 전압"),
+    "voltage_min": Pair("Lowest voltage", "최저 전압"),
+    "charge_current": Pair("Charge current", "충전 전류"),
+    "discharge_current": Pair("Discharge current", "방전 전류"),
+    "temperature_max": Pair("Highest temperature", "최고 온도"),
+    "temperature_min": Pair("Lowest temperature", "최저 온도"),
+    "temperature_rise": Pair("Temperature rise", "온도 상승률"),
+    "insulation": Pair("Insulation resistance", "절연저항"),
+    "total_throughput": Pair("Charge moved in total", "총 전하 이동량"),
+    "total_time": Pair("Total time", "총 시간"),
+}
+OFF_STEPS = {
+    "ramp to zero": Pair("Ramp to zero", "전류를 0으로 감소"),
+    "current is zero": Pair("Current is zero", "전류 0 확인"),
+    "output off": Pair("Output off", "출력 차단"),
+    "contactor open": Pair("Contactor open", "컨택터 개방"),
+}
+STEP_KINDS = {
+    "rest": Pair("rest", "휴지"),
+    "cc": Pair("constant current", "정전류"),
+    "cccv": Pair("constant current, constant voltage", "정전류 정전압"),
+    "pulse": Pair("pulse", "펄스"),
+    "measure": Pair("reading", "측정"),
+}
+INSTRUMENTS = {
+    "cycler": Pair("Cycler", "충방전기"),
+    "interlock": Pair("Interlock (PLC)", "인터록 (PLC)"),
+    "battery_monitor": Pair("Battery monitor", "배터리 모니터"),
+    "temperature_scanner": Pair("Temperature scanner", "온도 스캐너"),
+    "impedance_meter": Pair("Impedance meter", "임피던스 측정기"),
+    "insulation_tester": Pair("Insulation tester", "절연 시험기"),
+    "voltmeter": Pair("Voltmeter", "전압계"),
+    "chamber": Pair("Chamber", "챔버"),
+    "chiller": Pair("Chiller", "칠러"),
+    "code_reader": Pair("Code reader", "코드 리더"),
+}
+ACTIONS = {
+    "start": Pair("start", "시작"),
+    "hold": Pair("hold", "보류"),
+    "unhold": Pair("resume", "재개"),
+    "suspend": Pair("suspend", "일시 정지"),
+    "unsuspend": Pair("resume", "재개"),
+    "complete": Pair("complete", "완료"),
+    "stop": Pair("stop", "정지"),
+    "abort": Pair("abort", "중단"),
+    "clear": Pair("clear", "해제"),
+    "result": Pair("result", "결과 확정"),
+}
+# the order in which people ask for them; the journal keeps keys sorted
+ORDER = (
+    "stateOfHealth", "remainingCapacity", "remainingCapacityC3", "capacityFade", "stateOfCertifiedEnergy",
+    "remainingEnergy", "internalResistanceIncrease", "internalResistance80", "internalResistance50",
+    "internalResistance20", "cellResistanceRatio", "cellSpread", "weakestCell", "insulationResistance",
+)  # fmt: skip
+_DETAILS = {
+    "soc_percent": Pair("at {} % SOC", "SOC {} %"),
+    "at_s": Pair("{} s into the pulse", "펄스 {}초 시점"),
+    "current_a": Pair("{} A", "{} A"),
+    "cell": Pair("cell {}", "{}번 셀"),
+    "voltage_v": Pair("{} V", "{} V"),
+    "rated_ah": Pair("of {} Ah rated", "정격 {} Ah 기준"),
+    "rated_wh": Pair("of {} Wh rated", "정격 {} Wh 기준"),
+    "factor": Pair("factor {}", "환산 계수 {}"),
+    "new_mohm": Pair("when new {} mΩ", "신품 {} mΩ"),
+    "readings": Pair("mean of {} readings", "{}회 평균"),
+    "rest_s": Pair("after {} s of rest", "{}초 휴지 후"),
+    "kohm": Pair("lowest {} kΩ", "최저 {} kΩ"),
+    "end": Pair("ended by {}", "종료: {}"),
+    "missing": Pair("not measured: {}", "측정 불가: {}"),
+}
+_ENDS = (
+    (re.compile(r"duration"), "시간 경과"),
+    (re.compile(r"readings taken"), "측정 완료"),
+    (re.compile(r"cell voltage (.+)"), r"셀 전압 \1"),
+    (re.compile(r"maximum time of (.+)"), r"최대 시간 \1"),
+    (re.compile(r"cut short by cell voltage (.+)"), r"셀 전압 \1(으)로 조기 종료"),
+)
+# how a unit of the wire is written for people, and the factor that goes with it
+_UNITS = {
+    "mohm": ("mΩ", 1.0), "ohm": ("kΩ", 1e-3), "ohm/V": ("Ω/V", 1.0), "degC": ("°C", 1.0), "K/s": ("K/min", 60.0),
+    "s": ("h", 1 / 3600), "1": ("", 1.0),
+}  # fmt: skip
+# decimals beyond which a value of this unit is noise
+_DECIMALS = {"%": 1, "degC": 1, "mV": 1, "Ah": 2, "kWh": 2, "ohm/V": 0, "1": 0}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Measurements as people ask for them; those the order does not know last, by name."""
+    return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def term(words: Mapping[str, Pair], key: str) -> Pair:
+    """The key's words; a key nobody has words for yet stands for itself."""
+    return words.get(key, Pair(key, key))
+
+
+def unit_sign(unit: str) -> str:
+    return _UNITS.get(unit, (unit, 1.0))[0]
+
+
+def number(value: float | None, unit: str = "", edges: tuple[float, ...] = ()) -> str:
+    """Sensible digits, four significant ones where the unit says nothing; more if rounding would reach an edge."""
+    if value is None:
+        return "—"
+    if not math.isfinite(value):
+        return str(value)
+    magnitude = math.floor(math.log10(abs(value))) if value else 0
+    decimals = _DECIMALS.get(unit, min(6, max(0, 3 - magnitude)))
+    while decimals < 6 and any(value != edge and round(value, decimals) == round(edge, decimals) for edge in edges):
+        decimals += 1  # 49.98 % must not read as 50.0 % beside a limit of 50 %
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def plain(value: float) -> str:
+    """Four significant digits, never as a power of ten within what batteries have."""
+    text = f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+    return text.replace("-", "−")
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A setting with its unit, in the size people use."""
+    if value is None:
+        return "—"
+    sign, factor = _UNITS.get(unit, (unit, 1.0))
+    return f"{plain(value * factor)} {sign}".strip()
+
+
+def end_reason(reason: str) -> Pair:
+    """Why a step ended; conditions read the same in both languages."""
+    shown = reason.replace("<=", "≤").replace(">=", "≥")
+    for pattern, korean in _ENDS:
+        if match := pattern.fullmatch(reason):
+            return Pair(shown, match.expand(korean))
+    return Pair(shown, shown)
+
+
+def details(detail: Mapping[str, Any]) -> Pair:
+    """A measurement's circumstances in one line."""
+    pairs = []
+    known = [*_DETAILS]
+    for key, value in sorted(detail.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known)):
+        shown = Pair(*[plain(value)] * 2) if isinstance(value, int | float) else end_reason(str(value))
+        form = _DETAILS.get(key, Pair(f"{key} {{}}", f"{key} {{}}"))
+        pairs.append(Pair(form.en.format(shown.en), form.ko.format(shown.ko)))
+    return Pair(", ".join(pair.en for pair in pairs), ", ".join(pair.ko for pair in pairs))
+
+
+def limit_words(limits: Mapping[str, Any], unit: str) -> tuple[str, Pair | None]:
+    """Limits as a formula, and from where on a value is marginal."""
+    low, high, band = limits.get("min"), limits.get("max"), limits.get("marginal") or 0.0
+    sign = unit_sign(unit)
+    bounds = [f"{relation} {limit:.6g}" for relation, limit in (("≥", low), ("≤", high)) if limit is not None]
+    text = f"{' , '.join(bounds)} {sign}".strip()
+    if not band:
+        return text, None
+    en = [f"{word} {edge:.6g}" for word, edge in _marginal_edges(low, high, band)]
+    ko = [
+        f"{edge:.6g} {sign} {'미만' if word == 'below' else '초과'}" for word, edge in _marginal_edges(low, high, band)
+    ]
+    return text, Pair(f"marginal {' or '.join(en)} {sign}".strip(), f"경계: {', '.join(ko)}")
+
+
+def _marginal_edges(low: float | None, high: float | None, band: float) -> list[tuple[str, float]]:
+    edges = [] if low is None else [("below", low + band)]
+    return edges if high is None else [*edges, ("above", high - band)]
+
+
+def moment(text: str) -> str:
+    """An RFC 3339 time in UTC, to the second; anything else as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return text
+
+
+def lasting(seconds: float | None) -> str:
+    """A duration as h:mm:ss; tenths where it is shorter than a minute."""
+    if seconds is None:
+        return "—"
+    if 0 <= seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(abs(seconds))
+    return f"{'−' if seconds < 0 else ''}{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def with_titles(text: str, titles: Mapping[str, str]) -> str:
+    """A grade reason with the measurements' titles in place of their names."""
+    for sign, shown in (("<=", "≤"), (">=", "≥"), ("ohm/V", "Ω/V")):
+        text = text.replace(sign, shown)
+    return re.sub(r"[A-Za-z]\w*", lambda match: titles.get(match[0], match[0]), text)
