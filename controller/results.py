@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from controller.export import write_bdf
+from controller.export import ExportError, write_bdf
 from controller.journal import JournalReader
 from controller.outputs import OffStep
 from controller.run import Run, run_data
@@ -95,6 +95,6 @@ def _data_file(run: Run, journal: JournalReader, data_dir: Path, samples: int) -
     metadata = {"run": run.id, "dut": run.code, "recipe": run.recipe.id, "recipe_hash": run.recipe.content_hash}
     try:
         sha256 = write_bdf(journal, run.id, path, metadata)
-    except OSError as error:
-        return {"path": None, "error": f"not written: {error.strerror}", "samples": samples}
+    except (OSError, ExportError) as error:
+        return {"path": None, "error": f"not written: {error}", "samples": samples}
     return {"path": str(path), "sha256": sha256, "samples": samples}
