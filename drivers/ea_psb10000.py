@@ -1,7 +1,8 @@
 """EA Elektro-Automatik PSB 10000: bidirectional DC supply as a cycler, by SCPI.
 
 Source: "Programming guide ModBus & SCPI for 10000 and 20000 series" (35400100) and the SCPI tables in it. Lines end
-with LF. The instrument closes a TCP connection after 5 s of silence; the link reopens it and `reopened` tells us.
+with LF. The instrument closes a TCP connection after 5 s of silence and the link opens a new one; remote control may be
+gone by then, so it is checked before anything is driven.
 """
 
 from __future__ import annotations
@@ -88,7 +89,6 @@ class EaPsb10000:
         self._model, self._serial = model, serial
         self._ratings: CyclerRatings | None = None
         self._is_armed = False
-        self._armed_session = 0
         self._unread_alarms: tuple[str, ...] = ()
 
     @property
@@ -121,7 +121,7 @@ class EaPsb10000:
         await self._check_owner("REMOTE")
         await self._errors()  # what happened in earlier sessions is not ours to raise; read() shows what persists
         self._unread_alarms = ()
-        self._is_armed, self._armed_session = True, self._link.reopened
+        self._is_armed = True
         power = protection.power
         await self._set("VOLT:PROT", protection.voltage, "V", nominal.voltage, PROTECTION_HEADROOM)
         await self._set("CURR:PROT", protection.charge_current, "A", nominal.current, PROTECTION_HEADROOM)
@@ -153,6 +153,7 @@ class EaPsb10000:
         nominal = self.ratings
         _check_range("current", abs(current), "A", nominal.current, SETTING_HEADROOM)
         _check_range("VOLT", voltage, "V", nominal.voltage, SETTING_HEADROOM)
+        await self._check_remote()
         active = "CURR" if current > 0 else "SINK:CURR"
         # the idle direction first: at no moment may both directions be open
         for command in ("CURR", "SINK:CURR"):
@@ -164,7 +165,9 @@ class EaPsb10000:
         await self._check_errors()
 
     async def output(self, on: bool) -> None:
-        if not on:
+        if on:
+            await self._check_remote()
+        else:
             # after a lost remote control the instrument would refuse to be switched off by us
             await self._link.write("SYST:LOCK ON")
         await self._link.write(f"OUTP {_word(on)}")
@@ -203,15 +206,15 @@ class EaPsb10000:
         if owner != expected:
             raise DeviceError(f"remote control is with {owner!r} instead of {expected!r}; check the front panel")
 
+    async def _check_remote(self) -> None:
+        """Between two requests the connection may have gone, the watchdog tripped, and the link opened a new one."""
+        if self._is_armed and (owner := await self._link.query("SYST:LOCK:OWN?")) != "REMOTE":
+            raise DeviceError(f"remote control was lost (owner {owner!r}); find out why, then arm again")
+
     async def _check_errors(self) -> None:
-        """Raise what the error queue holds, and a remote control that a new session no longer has."""
+        """Raise what the error queue holds."""
         if errors := await self._errors():
             raise DeviceError("; ".join(f"{code} {text}" for code, text in errors))
-        if self._is_armed and self._link.reopened != self._armed_session:
-            owner = await self._link.query("SYST:LOCK:OWN?")
-            if owner != "REMOTE":
-                raise DeviceError(f"remote control was lost with the connection (owner {owner!r}); arm again")
-            self._armed_session = self._link.reopened
 
     async def _errors(self) -> list[tuple[int, str]]:
         """Empty the error queue. Reading it acknowledges alarms, so they are kept for the next read() first."""

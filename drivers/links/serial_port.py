@@ -19,9 +19,26 @@ if TYPE_CHECKING:
 class SerialLink(ThreadedTextLink):
     """A serial port, 8N1, or `socket://host:port`; commands end with CR+LF, answers with LF or CR+LF."""
 
-    def __init__(self, port: str, *, baudrate: int = 9600, timeout: float = 2.0, spacing: float = 0.0) -> None:
-        """timeout of each send and of each answer, least distance of two messages, in s."""
-        super().__init__(port, partial(_open_session, port, baudrate, timeout), terminator=b"\r\n", spacing=spacing)
+    def __init__(
+        self,
+        port: str,
+        *,
+        baudrate: int = 9600,
+        timeout: float = 2.0,
+        spacing: float = 0.0,
+        quarantine: float | None = None,
+    ) -> None:
+        """In s: timeout of each send and of each answer, least distance of two messages, silence after a failure.
+
+        The quarantine is one more timeout unless told otherwise.
+        """
+        super().__init__(
+            port,
+            partial(_open_session, port, baudrate, timeout),
+            terminator=b"\r\n",
+            spacing=spacing,
+            quarantine=timeout if quarantine is None else quarantine,
+        )
 
 
 def _open_session(port: str, baudrate: int, timeout: float) -> SerialSession:

@@ -94,10 +94,20 @@ def decode_line(raw: bytes) -> str:
 
 
 class ThreadedTextLink:
-    """TextLink over a Session that blocks. `name` is the address shown in messages."""
+    """TextLink over a Session that blocks. `name` is the address shown in messages.
+
+    On a serial line a late answer arrives at whoever has the port open, so after a failed request the port stays closed
+    for `quarantine` s; opening it discards what came meanwhile.
+    """
 
     def __init__(
-        self, name: str, open_session: Callable[[], Session], *, terminator: bytes, spacing: float = 0.0
+        self,
+        name: str,
+        open_session: Callable[[], Session],
+        *,
+        terminator: bytes,
+        spacing: float = 0.0,
+        quarantine: float = 0.0,
     ) -> None:
         self.name = name
         self.reopened = 0
@@ -105,6 +115,8 @@ class ThreadedTextLink:
         self._terminator = terminator
         self._spacing = spacing
         self._sent_at = 0.0
+        self._quarantine = quarantine
+        self._failed_at: float | None = None
         self._session: Session | None = None
         self._is_open = False
         # The thread starts with the first request and ends when the link is collected; it is the order of requests.
@@ -190,6 +202,7 @@ class ThreadedTextLink:
                 return decode_line(session.receive()) if answered else ""
             except Exception as error:
                 self._drop()
+                self._failed_at = time.monotonic()
                 problem = self._as_ours(error)
                 if last or problem.code != CLOSED or stop.is_set():
                     raise problem from error
@@ -199,6 +212,9 @@ class ThreadedTextLink:
         session = self._session
         if session is None or not session.usable():
             self._drop()
+            if self._failed_at is not None:
+                stop.wait(max(0.0, self._failed_at + self._quarantine - time.monotonic()))
+                self._failed_at = None
             self._session = session = self._opened(stop)
             self.reopened += 1
         return session

@@ -41,7 +41,13 @@ class VisaLink(ThreadedTextLink):
 
     def __init__(self, address: str, *, timeout: float = 2.0, spacing: float = 0.0) -> None:
         """timeout of connecting, of each send and of each answer, and least distance of two messages, in s."""
-        super().__init__(address, partial(_open_session, address, timeout), terminator=b"\n", spacing=spacing)
+        super().__init__(
+            address,
+            partial(_open_session, address, timeout),
+            terminator=b"\n",
+            spacing=spacing,
+            quarantine=timeout if address.upper().startswith("ASRL") else 0.0,
+        )
 
 
 def _open_session(address: str, timeout: float) -> Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -294,25 +294,26 @@ ZERO: Transcript = [
 
 @pytest.mark.parametrize(("owner", "lost"), [(b"REMOTE\n", False), (b"NONE\n", True)])
 async def test_a_new_connection_must_still_have_remote_control(owner: bytes, lost: bool) -> None:
-    peer = script([*CONNECT, *ARM, *ZERO, (b"SYST:LOCK:OWN?\n", owner)])
+    peer = script([*CONNECT, *ARM, (b"SYST:LOCK:OWN?\n", owner), *([] if lost else ZERO)])
     driver = EaPsb10000(MemoryTextLink(hanging_up(peer, b"MEAS:ARR?\n")))
     await driver.connect()
     await driver.arm(PROTECTION, 5)
     with pytest.raises(LinkError):
         await driver.read()
 
-    async def drive() -> None:
-        await driver.drive(0.0, 350.0)
-
-    await _raises_if(lost, drive)
-
-
-async def _raises_if(lost: bool, action: Callable[[], Awaitable[None]]) -> None:
     if lost:
         with pytest.raises(DeviceError, match="remote control was lost"):
-            await action()
+            await driver.drive(0.0, 350.0)
     else:
-        await action()
+        await driver.drive(0.0, 350.0)
+
+
+@pytest.mark.parametrize("lost", ["output", "drive"])
+async def test_nothing_is_driven_without_remote_control(lost: str) -> None:
+    driver = await after(*ARM, (b"SYST:LOCK:OWN?\n", b"NONE\n"))
+    await driver.arm(PROTECTION, 5)
+    with pytest.raises(DeviceError, match="remote control was lost"):
+        await (driver.output(True) if lost == "output" else driver.drive(1.0, 350.0))
 
 
 async def test_lost_remote_control_is_an_alarm_in_every_reading() -> None:

@@ -66,6 +66,16 @@ async def test_a_late_answer_is_discarded() -> None:
         await link.close()
 
 
+async def test_an_answer_later_than_the_next_question_is_discarded_too() -> None:
+    async with pty_peer(answering_in_turn(b"", b"TWO\r\n")) as pty:
+        link = SerialLink(pty.port, timeout=0.05, quarantine=0.5)
+        await link.open()
+        assert await code_of(link.query("ONE?")) == "E-LINK-TIMEOUT"
+        asyncio.get_running_loop().call_later(0.05, pty.send, b"ONE\r\n")
+        assert await link.query("TWO?") == "TWO"
+        await link.close()
+
+
 async def test_unplugging_is_a_link_error_and_stays_one_until_the_port_is_back() -> None:
     async with pty_peer(answering_in_turn(b"1\r\n")) as pty:
         link = SerialLink(pty.port, timeout=TIMEOUT)
@@ -79,7 +89,7 @@ async def test_unplugging_is_a_link_error_and_stays_one_until_the_port_is_back()
 
 async def test_unplugging_while_an_answer_is_due_ends_the_wait() -> None:
     async with pty_peer(answering_in_turn(b"")) as pty:
-        link = SerialLink(pty.port, timeout=3600.0)
+        link = SerialLink(pty.port, timeout=3600.0, quarantine=0.0)
         await link.open()
         task = asyncio.create_task(link.query("A?"))
         await pty.arrived.wait()
@@ -91,7 +101,7 @@ async def test_unplugging_while_an_answer_is_due_ends_the_wait() -> None:
 @pytest.mark.parametrize("answer", [b"\r\n", b"\xff\xfe\r\n"], ids=["empty", "binary"])
 async def test_garbage_is_an_answer_error(answer: bytes) -> None:
     async with pty_peer(answering_in_turn(answer, b"OK\r\n")) as pty:
-        link = SerialLink(pty.port, timeout=TIMEOUT)
+        link = SerialLink(pty.port, timeout=TIMEOUT, quarantine=0.0)
         await link.open()
         with pytest.raises(AnswerError):
             await link.query("A?")
@@ -114,7 +124,7 @@ async def test_a_stream_without_line_ends_is_bounded() -> None:
 
 async def test_cancelling_frees_the_thread_at_once() -> None:
     async with pty_peer(answering_in_turn(b"", b"OK\r\n")) as pty:
-        link = SerialLink(pty.port, timeout=3600.0)
+        link = SerialLink(pty.port, timeout=3600.0, quarantine=0.0)
         await link.open()
         task = asyncio.create_task(link.query("A?"))
         await pty.arrived.wait()
