@@ -49,7 +49,7 @@ class BmsGateway(Registers):
         self.cell_count = model.series_cells
         sensors = min(MAX_SENSORS, max(1, model.series_cells // model.cells_per_module))
         self._sensor_cells = [(2 * index + 1) * model.series_cells // (2 * sensors) for index in range(sensors)]
-        padded = code.encode("ascii").ljust(2 * len(CODE), b"\0")
+        padded = code.encode("ascii", "replace").ljust(2 * len(CODE), b"\0")
         self._code = [int.from_bytes(padded[i : i + 2], "big") for i in range(0, 2 * len(CODE), 2)]
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:

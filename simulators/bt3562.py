@@ -236,6 +236,8 @@ class Bt3562Instrument:
         return self._setting(header, lambda: "ON" if getattr(owner, attribute) else "OFF", change)
 
     def _set_resistance_range(self, argument: str) -> None:
+        if argument.startswith("-"):
+            raise ExecutionError
         self.device.resistance_range = _range_for(RESISTANCE_RANGES, argument)
         self.device.autorange = False
 

@@ -270,6 +270,6 @@ class Psb10000:
 
 
 def _whole(value: float, low: int, high: int) -> int:
-    if value != int(value) or not low <= value <= high:
+    if not low <= value <= high or value != int(value):
         raise OutOfRangeError
     return int(value)

@@ -13,7 +13,7 @@ from config.documents import DocumentError
 from config.dut import DutModel
 from config.line import InstrumentConfig, LineConfig, LinkConfig, ModbusRtuLinkConfig, ModbusTcpLinkConfig
 from config.simulation import Fault, FaultKind
-from simulators.bms_gateway import BmsGateway
+from simulators.bms_gateway import MAX_CELLS, BmsGateway
 from simulators.bt3562 import Bt3562Instrument
 from simulators.endpoints import endpoint_of
 from simulators.faults import FaultBoard, kinds_of
@@ -93,6 +93,9 @@ class SimulatedStation:
             case "ea_psb10000":
                 return PsbInstrument(world, instrument.serial or DEFAULT_SERIAL)
             case "hioki_bt3562":
+                if probes and not 1 <= probes[0] <= probes[1] <= self._model.series_cells:
+                    text = f"impedance_probe_cells {list(probes)} are not cells 1..{self._model.series_cells}"
+                    raise DocumentError("E-SIMULATION", f"station {self.name}", text)
                 cells = (probes[0] - 1, probes[1] - 1) if probes else None
                 return Bt3562Instrument(world, cells, self._seed_of(key))
             case "icpdas_tm_th8":
@@ -100,6 +103,9 @@ class SimulatedStation:
             case "plc_interlock":
                 return PlcInterlock(world)
             case "bms_gateway":
+                if self._model.series_cells > MAX_CELLS:
+                    text = f"{self._model.id} has more than the {MAX_CELLS} cells of the gateway's map"
+                    raise DocumentError("E-SIMULATION", f"{self.name}/{key}", text)
                 return BmsGateway(world, self._model, self._battery_code)
             case driver:
                 raise DocumentError("E-SIMULATION", f"{self.name}/{key}", f"there is no simulator for {driver!r}")

@@ -143,8 +143,9 @@ def test_a_range_that_is_set_is_kept(face: Bt3562Face) -> None:
     assert say(face, ":READ?").startswith(" 10.0000E+8,")
 
 
-def test_a_range_beyond_the_instrument_is_an_execution_error(face: Bt3562Face) -> None:
-    say(face, "*CLS", ":VOLT:RANG 100")
+@pytest.mark.parametrize("line", [":VOLT:RANG 100", ":RES:RANG 3200", ":RES:RANG -1"])
+def test_a_range_beyond_the_instrument_is_an_execution_error(face: Bt3562Face, line: str) -> None:
+    say(face, "*CLS", line)
     assert say(face, "*ESR?") == "16\r\n"
 
 

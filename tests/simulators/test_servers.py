@@ -238,6 +238,16 @@ class TestFaultsOnTheWire:
         while not await asyncio.to_thread(path.exists):
             pass
 
+    async def test_a_serial_port_that_is_pulled_out_at_every_request(self, plant: Plant) -> None:
+        path = plant.pty("temperature_scanner")
+        plant.station.set_fault("temperature_scanner", "drop")
+        with serial.Serial(str(path), 9600, timeout=20) as port:
+            port.write(bytes.fromhex("0104000000 08 F1CC"))
+            with pytest.raises(serial.SerialException):
+                await asyncio.to_thread(port.read)
+        while not await asyncio.to_thread(path.exists):
+            pass
+
     async def test_a_fault_the_instrument_cannot_have(self, plant: Plant) -> None:
         with pytest.raises(Exception, match="no fault 'door'; it can have"):
             plant.station.set_fault("cycler", "door")

@@ -126,6 +126,7 @@ def test_the_same_seed_replays_the_same_run_byte_for_byte() -> None:
         ("simulation.stations.st01.battery.model", "unknown", "no battery model 'unknown'"),
         ("simulation.stations.st01.faults", [{"instrument": "oven", "kind": "nan"}], "a fault of 'oven'"),
         ("simulation.stations.st01.faults", [{"instrument": "cycler", "kind": "estop"}], "no fault 'estop'"),
+        ("stations.st01.impedance_probe_cells", [90, 97], "not cells 1..96"),
         ("stations.st01.instruments.cycler.driver", "abacus", "no simulator for 'abacus'"),
         ("stations.st01.instruments.temperature_scanner.settings", {"units": [1, 1]}, "an address twice"),
         ("stations.st01.instruments.temperature_scanner.settings", {"units": "all"}, "list of addresses"),

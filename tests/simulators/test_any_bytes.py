@@ -1,0 +1,98 @@
+"""Whatever arrives, an instrument answers in its own form or not at all; nothing upsets it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.dut import shipped_dut_models
+from simulators.bms_gateway import BmsGateway
+from simulators.bt3562 import Bt3562Instrument
+from simulators.plc import PlcInterlock
+from simulators.psb10000_scpi import ERRORS, PsbInstrument
+from simulators.tm_th8 import Th8Bus
+from tests.simulators.fake_world import FakeWorld
+
+MODEL = shipped_dut_models()["nmc_96s_60ah"]
+
+numbers = st.one_of(
+    st.floats(allow_nan=False).map(str),
+    st.integers().map(str),
+    st.sampled_from(["MIN", "1e999", "-1e999", "3k", ".", "e"]),
+)
+words = st.sampled_from(["ON", "OFF", "ALARM", "IMM", "RV", "?", ",", ""])
+psb_headers = st.sampled_from(
+    [
+        "VOLT",
+        "CURR:PROT",
+        "SINK:POW",
+        "CURR:LIM:LOW",
+        "SYST:COMM:MON:TIM",
+        "SYST:COMM:LAN:TIM",
+        "*ESE",
+        "OUTP",
+        "*RST",
+        "SYST:CONF:UVD",
+        "SYST:CONF:UVD:ACT",
+        "SYST:LOCK",
+        "SYST:ERR?",
+        "MEAS:ARR?",
+        "STAT:OPER?",
+        "*STB?",
+    ]
+)
+bt_headers = st.sampled_from(
+    [":RES:RANG", ":VOLT:RANG", ":FUNC", ":INIT:CONT", ":READ?", ":FETC?", ":TRIG:SOUR", "*RST"]
+)
+
+
+def commands(headers: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.builds(lambda *parts: " ".join(parts), headers, st.one_of(numbers, words)), max_size=20)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_to_the_text_instruments(data: bytes) -> None:
+    psb = PsbInstrument(FakeWorld(), "1")  # type: ignore[arg-type]
+    meter = Bt3562Instrument(FakeWorld(), (0, 11), 1)  # type: ignore[arg-type]
+    assert psb.face().receive(data + b"\n")[-1:] in (b"", b"\n")
+    assert meter.face().receive(data + b"\r\n")[-2:] in (b"", b"\r\n")
+
+
+@given(commands(psb_headers))
+def test_any_settings_of_the_psb_keep_it_inside_its_ratings(lines: list[str]) -> None:
+    world = FakeWorld()
+    world.contactor_closed = True
+    psb = PsbInstrument(world, "1")  # type: ignore[arg-type]
+    face = psb.face()
+    face.receive(b"SYST:LOCK ON\n")
+    for line in lines:
+        face.receive(line.encode() + b"\n")
+        for quantity, level in psb.device.levels.items():
+            low, high = psb.device.limits[quantity]
+            assert low <= level <= high
+        assert (world.source is not None) == psb.device.output_on
+    assert all(code in ERRORS for code in psb.errors)
+
+
+@given(commands(bt_headers))
+def test_any_settings_of_the_meter(lines: list[str]) -> None:
+    face = Bt3562Instrument(FakeWorld(), (0, 11), 1).face()  # type: ignore[arg-type]
+    for line in lines:
+        answer = face.receive(line.encode() + b"\r")
+        assert answer == b"" or answer.endswith(b"\r\n")
+
+
+@given(
+    st.lists(
+        st.builds(lambda f, d: bytes([f]) + d, st.sampled_from([1, 2, 3, 4, 5, 6, 15, 16]), st.binary(max_size=12))
+    )
+)
+def test_any_request_to_the_register_instruments(pdus: list[bytes]) -> None:
+    world = FakeWorld()
+    devices = (PlcInterlock(world), BmsGateway(world, MODEL, "PHE96-004711"), Th8Bus(world, [1]))  # type: ignore[arg-type]
+    for device in devices:
+        for pdu in pdus:
+            answer = device.respond(1, pdu)
+            assert answer is not None
+            assert answer[0] in (pdu[0], pdu[0] | 0x80)
+            assert len(answer) <= 253
