@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 WIDTH = 920.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 22.0, 24.0
-BUCKETS = 300  # at most five points each: finer than print, small enough for a mail
+BUCKETS = 300  # at most seven points each: finer than print, small enough for a mail
 MARK_WIDTH = 11.0  # room that one upright name needs
 
 
@@ -75,9 +75,9 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def decimate(x: Array, y: Array, buckets: int = BUCKETS) -> tuple[Array, Array]:
-    """At most five points for each of `buckets` equal parts of x: first, lowest, highest, last, and one gap.
+    """At most seven points for each of `buckets` equal parts of x: first, lowest, highest, last, one gap, one jump.
 
-    So no extreme is lost, however short it was, and no gap is closed.
+    So no extreme is lost, however short it was, no gap is closed, and a step stays upright.
     """
     if len(x) <= 2 * buckets:
         return x, y
@@ -92,7 +92,11 @@ def decimate(x: Array, y: Array, buckets: int = BUCKETS) -> tuple[Array, Array]:
             if gaps.size:
                 keep.add(start + int(gaps[0]))
             if gaps.size < len(part):
-                keep |= {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+                low, high = int(np.nanargmin(part)), int(np.nanargmax(part))
+                keep |= {start + low, start + high}
+                jumps = np.nan_to_num(np.abs(np.diff(part)))
+                if jumps.size and jumps.max() > 0.5 * (part[high] - part[low]):
+                    keep |= {start + int(jumps.argmax()), start + int(jumps.argmax()) + 1}
     rows = sorted(keep)
     return x[rows], y[rows]
 
@@ -238,7 +242,7 @@ def _padded(low: float, high: float, start: float, end: float) -> _Axis:
     """An axis a little longer than the data, with the round ticks that lie on it."""
     pad = 0.06 * (high - low) or 0.05 * abs(low) or 1.0
     low, high = low - pad, high + pad
-    return _Axis(low, high, start, end, [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high])
+    return _Axis(low, high, start, end, [tick for tick in nice_ticks(low, high, 7) if low <= tick <= high])
 
 
 def _whole_ticks(count: int) -> list[float]:

@@ -169,7 +169,11 @@ def details(detail: Mapping[str, Any]) -> Pair:
     pairs = []
     known = [*_DETAILS]
     for key, value in sorted(detail.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known)):
-        shown = Pair(*[plain(value)] * 2) if isinstance(value, int | float) else end_reason(str(value))
+        shown = (
+            Pair(*[f"{value:.3f}" if key == "voltage_v" else plain(value)] * 2)
+            if isinstance(value, int | float)
+            else end_reason(str(value))
+        )
         form = _DETAILS.get(key, Pair(f"{key} {{}}", f"{key} {{}}"))
         pairs.append(Pair(form.en.format(shown.en), form.ko.format(shown.ko)))
     return Pair(", ".join(pair.en for pair in pairs), ", ".join(pair.ko for pair in pairs))
