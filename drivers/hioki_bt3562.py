@@ -104,6 +104,7 @@ class HiokiBt3562:
         await self._link.close()
 
     async def measure(self) -> ImpedanceReading:
+        # Two answers that cannot be mistaken for each other: an instrument one answer behind is always noticed.
         try:
             reading, events = await self._link.query_many([":READ?", "*ESR?"])
         except LinkError as error:

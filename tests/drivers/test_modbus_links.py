@@ -260,19 +260,21 @@ async def test_rtu_on_a_pty() -> None:
 
 
 async def test_rtu_a_late_answer_is_never_the_answer_to_the_next_request() -> None:
-    stale = rtu_frame(1, bytes.fromhex("03 04 0064 0065"))
+    late = asyncio.Event()
 
     async def slow(pty: Pty) -> None:
         assert await pty.receive(8) == rtu_frame(1, bytes.fromhex("06 0001 001e"))
+        await late.wait()
+        pty.send(rtu_frame(1, bytes.fromhex("03 04 0064 0065")))  # fits the next request: same function and count
         await pty.receive(8)
         pty.send(rtu_frame(1, ANSWER_200))
         await asyncio.Event().wait()
 
     async with pty_peer(slow) as pty:
-        link = ModbusRtuLink(pty.port, timeout=0.05)
+        link = ModbusRtuLink(pty.port, timeout=0.05, quarantine=0.5)
         await link.open()
         assert await code_of(link.write_register(1, 1, 30)) == "E-LINK-TIMEOUT"
-        pty.send(stale)  # the same function and count as the next request
+        asyncio.get_running_loop().call_later(0.05, late.set)
         assert await link.read_holding_registers(1, 200, 2) == [200, 201]
         assert link.reopened == 1
         await link.close()

@@ -67,11 +67,21 @@ async def test_a_late_answer_is_discarded() -> None:
 
 
 async def test_an_answer_later_than_the_next_question_is_discarded_too() -> None:
-    async with pty_peer(answering_in_turn(b"", b"TWO\r\n")) as pty:
+    late = asyncio.Event()
+
+    async def slow(pty: Pty) -> None:
+        await pty.receive_line()
+        await late.wait()
+        pty.send(b"ONE\r\n")
+        await pty.receive_line()
+        pty.send(b"TWO\r\n")
+        await asyncio.Event().wait()
+
+    async with pty_peer(slow) as pty:
         link = SerialLink(pty.port, timeout=0.05, quarantine=0.5)
         await link.open()
         assert await code_of(link.query("ONE?")) == "E-LINK-TIMEOUT"
-        asyncio.get_running_loop().call_later(0.05, pty.send, b"ONE\r\n")
+        asyncio.get_running_loop().call_later(0.05, late.set)
         assert await link.query("TWO?") == "TWO"
         await link.close()
 
