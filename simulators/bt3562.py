@@ -99,6 +99,11 @@ class Bt3562:
         self.rate = "SLOW"
         self.trigger = "IMMEDIATE"
         self.continuous = True
+        # kept and answered; they change nothing that is simulated
+        self.averaging = False
+        self.keys_locked = False
+        self.line_frequency = "60"
+        self.error_output = "ASYNCHRONOUS"
         self.last: str | None = None
 
     def measure(self) -> str:
@@ -192,6 +197,7 @@ class Bt3562Instrument:
             ":READ?": _query(self._read),
             ":FETCh?": _query(self._fetch),
             ":INITiate[:IMMediate]": _action(self._initiate),
+            "*TRG": _action(self._trigger),
             ":ADJust?": _query(lambda: "0"),
             ":SYSTem:CALibration": _action(lambda: None),
             ":SYSTem:LOCal": _action(lambda: setattr(device, "continuous", True)),
@@ -200,6 +206,10 @@ class Bt3562Instrument:
             **self._words(":FUNCtion", "function", "RV", "RESistance", "VOLTage"),
             **self._words(":SAMPle:RATE", "rate", "EXFast", "FAST", "MEDium", "SLOW"),
             **self._words(":TRIGger:SOURce", "trigger", "IMMediate", "EXTernal"),
+            **self._words(":SYSTem:LFRequency", "line_frequency", "50", "60"),
+            **self._words(":SYSTem:ERRor", "error_output", "SYNChronous", "ASYNChronous"),
+            **self._on_off(":CALCulate:AVERage:STATe", device, "averaging"),
+            **self._on_off(":SYSTem:KLOCk", device, "keys_locked"),
             **self._on_off(":INITiate:CONTinuous", device, "continuous"),
             **self._on_off(":AUTorange", device, "autorange"),
             **self._on_off(":SYSTem:HEADer", self, "headers"),
@@ -271,6 +281,12 @@ class Bt3562Instrument:
 
     def _initiate(self) -> None:
         self._read()
+
+    def _trigger(self) -> None:
+        """Measure once, where the trigger comes from outside."""
+        if self.device.trigger != "EXTERNAL":
+            raise ExecutionError
+        self._measure()
 
     def _reset(self) -> None:
         self.device.reset()

@@ -168,6 +168,27 @@ def test_fetch_repeats_the_last_reading(face: Bt3562Face) -> None:
     assert say(face, ":ESR0?") == "1\r\n", "end of measurement"
 
 
+def test_an_external_trigger_measures_for_fetch(face: Bt3562Face) -> None:
+    say(face, "*CLS", ":INIT:CONT OFF", "*TRG")
+    assert say(face, "*ESR?") == "16\r\n", "the trigger source is immediate"
+    say(face, ":TRIG:SOUR EXT", "*TRG")
+    assert "," in say(face, ":FETC?")
+
+
+@pytest.mark.parametrize(
+    ("command", "query", "answer"),
+    [
+        (":SYST:KLOC ON", ":SYST:KLOC?", "ON"),
+        (":SYST:LFR 50", ":SYST:LFR?", "50"),
+        (":SYST:ERR SYNC", ":SYST:ERR?", "SYNCHRONOUS"),
+        (":CALC:AVER:STAT ON", ":CALC:AVER:STAT?", "ON"),
+        (":SAMP:RATE EXF", ":SAMP:RATE?", "EXFAST"),
+    ],
+)
+def test_settings_without_effect_are_kept(face: Bt3562Face, command: str, query: str, answer: str) -> None:
+    assert say(face, command, query) == f"{answer}\r\n"
+
+
 def test_faults(meter: Bt3562Instrument) -> None:
     face = ready(meter.face())
     meter.faults = frozenset({"nan"})
