@@ -262,14 +262,14 @@ class Station:
 
     async def _run_to_end(self, run: Run, engine: Engine) -> None:
         assert self._group is not None
-        self._attempt = self._group.create_task(self._execute(run, engine))
-        await asyncio.wait({self._attempt})
-        if self._attempt.cancelled():
-            assert self._interruption is not None, "only an interruption cancels the attempt"
-            outcome = self._interruption
-        else:
-            outcome = self._attempt.result()
-        self._attempt = None
+        outcome = COMPLETED
+        if self._interruption is None:  # it may have been aborted before it got here
+            self._attempt = self._group.create_task(self._execute(run, engine))
+            await asyncio.wait({self._attempt})
+            if not self._attempt.cancelled():
+                outcome = self._attempt.result()
+            self._attempt = None
+        outcome = self._interruption or outcome
         if outcome is COMPLETED:
             self._command(Command.COMPLETE, "evaline", "recipe ended")
         elif self.state not in (State.ABORTING, State.STOPPING):
@@ -279,7 +279,7 @@ class Station:
         self._safety.disarm()
         self.sampler.sample_every(None)
         await self._release()
-        await self._finish(run, outcome, off)
+        await self._finish(run, self._interruption or outcome, off)
         self.run_now = None
         self._enter(DONE[self.state], "evaline", outcome.reason)
         self._run_ended.set()
@@ -325,13 +325,14 @@ class Station:
         return (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
 
     def _interrupt(self, outcome: Outcome) -> None:
-        """End the running attempt with this outcome; the first one counts."""
-        if self._interruption is not None or self._attempt is None:
+        """End the run with this outcome; the first one counts."""
+        if self._interruption is not None or self.run_now is None:
             return
         self._interruption = outcome
         if self.state not in (State.ABORTING, State.STOPPING):
             self._command(Command.ABORT, "evaline", outcome.reason)
-        self._attempt.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
 
     def _on_sample(self, sample: Sample) -> None:
         """Safety first, then the step."""
