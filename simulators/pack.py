@@ -1,0 +1,173 @@
+"""Used packs: cells that aged apart, drawn from a seed, with the joints and the insulation around them.
+
+Each cell's state of health is drawn first; lost active material of both electrodes takes random shares of the loss,
+and lost lithium is solved from the electrode balance so that the capacity between the model's voltage limits comes out
+as drawn. Open-circuit curve, incremental capacity and resistance then follow. The correlation of resistance with health
+is that of retired cells (PulseBat: S. Tao et al., Nat. Commun. 2024, s41467-024-54454-0: -0.4 to -0.9 by type).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from config.dut import DutModel
+from config.simulation import SimulatedBattery
+from simulators.cells import CellSet, CellString, charge_fully, discharged_ah
+from simulators.electrodes import PARAMETERS_OF_CHEMISTRY, Array, CellParameters, balance
+
+_HEALTH_RESISTANCE_CORRELATION = -0.6
+# each electrode's lost material as a share of the lost capacity: less than one, so that lithium remains the limit
+_LAM_SHARE = (0.2, 0.5)
+_LEAST_HEALTH = 0.3
+_MOST_LITHIUM_LOSS = 0.8
+_BISECTIONS = 24
+
+
+@dataclass(frozen=True)
+class Ageing:
+    """What happened to each cell; fractions (n,) of the new cell's lithium, active material and resistance."""
+
+    lli: Array
+    lam_negative: Array
+    lam_positive: Array
+    resistance_factor: Array
+
+
+@dataclass
+class Pack:
+    """Cells in series behind their joints. `full`, `empty` (2, n): stoichiometries at rest at the voltage limits."""
+
+    dut: DutModel
+    ageing: Ageing
+    full: Array
+    empty: Array
+    cells: CellString
+    contact_resistance: float
+    insulation_ohm: float
+    bms_capacity_ah: float
+
+    @classmethod
+    def used(cls, dut: DutModel, battery: SimulatedBattery, seed: int, ambient_degc: float = 25.0) -> Pack:
+        """The used battery that a seed and a battery code stand for, at rest. Raises ValueError."""
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed % 2**64, *battery.code.encode()])))
+        parameters = PARAMETERS_OF_CHEMISTRY[dut.chemistry]
+        n = dut.series_cells
+
+        health_deviation, resistance_noise, soc_deviation = random.standard_normal((3, n))
+        lam_shares = random.uniform(*_LAM_SHARE, (2, n))
+        weak = battery.weak_cell
+        if weak is not None:
+            if weak.index >= n:
+                raise ValueError(f"weak cell {weak.index} of battery {battery.code}: {dut.id} has cells 0..{n - 1}")
+            # the defect sits on an otherwise average cell, so that it is as deep as configured
+            health_deviation[weak.index] = 0.0
+        health = np.clip(battery.soh_mean + battery.soh_sd * health_deviation, _LEAST_HEALTH, 1.0)
+        lam_negative, lam_positive = lam_shares * (1 - health)
+        lli = _lithium_loss(parameters, dut, health, lam_negative, lam_positive)
+        if weak is not None:
+            lli[weak.index] += weak.extra_lli
+
+        rho = _HEALTH_RESISTANCE_CORRELATION
+        deviation = rho * health_deviation + np.sqrt(1 - rho**2) * resistance_noise
+        log_variance = np.log1p(battery.resistance_factor_cv**2)
+        factor = battery.resistance_factor_mean * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2)
+
+        lithium = parameters.lithium_ah * (1 - lli)
+        full = balance(parameters, dut.cell_voltage_max_v, lithium, lam_negative, lam_positive)
+        empty = balance(parameters, dut.cell_voltage_min_v, lithium, lam_negative, lam_positive)
+        soc = np.clip(battery.soc + battery.soc_offset_sd * soc_deviation, 0.005, 0.995)
+        new = _new_cell(parameters, dut.cell_voltage_max_v, dut.cell_voltage_min_v)
+        cells = CellSet(
+            parameters,
+            dut.rated_capacity_ah / new.delivered_ah,
+            dut.rated_capacity_ah,
+            lam_negative,
+            lam_positive,
+            factor,
+        )
+        pack = cls(
+            dut=dut,
+            ageing=Ageing(lli, lam_negative, lam_positive, factor),
+            full=full,
+            empty=empty,
+            cells=CellString(cells, empty + soc * (full - empty), ambient_degc),
+            contact_resistance=battery.contact_resistance_ohm,
+            insulation_ohm=battery.insulation_kohm * 1000,
+            bms_capacity_ah=0.0,
+        )
+        # a BMS learns what a real discharge gives, which is less than the charge between two rests
+        pack.bms_capacity_ah = battery.bms_capacity_factor * pack.capacity_ah * new.delivered_ah / new.resting_ah
+        return pack
+
+    @property
+    def cell_capacities_ah(self) -> Array:
+        """Charge (n,) between the voltage limits at vanishing current."""
+        return np.asarray((self.full[0] - self.empty[0]) / (self.cells.per_coulomb[0] * 3600))
+
+    def cell_socs(self) -> Array:
+        """State of charge (n,) between the voltage limits at rest."""
+        present = self.cells.stoichiometries()[0]
+        return np.asarray((present - self.empty[0]) / (self.full[0] - self.empty[0]))
+
+    @property
+    def capacity_ah(self) -> float:
+        """Charge of the pack at vanishing current: the first cell to be full and the first to be empty bound it."""
+        to_empty, to_full = self._to_empty_and_full_ah()
+        return to_empty + to_full
+
+    @property
+    def soc(self) -> float:
+        to_empty, to_full = self._to_empty_and_full_ah()
+        return to_empty / (to_empty + to_full)
+
+    def attempt(self, current: float, seconds: float) -> float:
+        """Terminal voltage after `seconds` more of `current` (+ charges); see CellString.attempt."""
+        return self.cells.attempt(current, seconds) + self.contact_resistance * current
+
+    def _to_empty_and_full_ah(self) -> tuple[float, float]:
+        socs, capacities = self.cell_socs(), self.cell_capacities_ah
+        return float((socs * capacities).min()), float(((1 - socs) * capacities).min())
+
+
+@dataclass(frozen=True)
+class _NewCell:
+    """Capacity in Ah of the published cell between two voltages: at rest, and as ratings are made: charged at C/3 and
+    held until C/10, rested 10 min, discharged at C/3."""
+
+    resting_ah: float
+    delivered_ah: float
+
+
+@lru_cache(maxsize=16)
+def _new_cell(parameters: CellParameters, voltage_max: float, voltage_min: float) -> _NewCell:
+    none, one = np.zeros(1), np.ones(1)
+    lithium = np.full(1, parameters.lithium_ah)
+    full = balance(parameters, voltage_max, lithium, none, none)
+    empty = balance(parameters, voltage_min, lithium, none, none)
+    resting = float(full[0, 0] - empty[0, 0]) * parameters.negative.capacity_ah(parameters.area)
+    string = CellString(CellSet(parameters, 1.0, resting, none, none, one), empty, 25.0)
+    charge_fully(string, resting / 3, resting / 10, voltage_max)
+    string.attempt(0.0, 600.0)
+    string.accept()
+    return _NewCell(resting, float(discharged_ah(string, resting / 3, voltage_min)[0]))
+
+
+def _lithium_loss(
+    parameters: CellParameters, dut: DutModel, health: Array, lam_negative: Array, lam_positive: Array
+) -> Array:
+    """Lost lithium (n,) as a fraction, so that each cell keeps `health` of a new cell's resting capacity."""
+    capacity_n = parameters.negative.capacity_ah(parameters.area) * (1 - lam_negative)
+    new = _new_cell(parameters, dut.cell_voltage_max_v, dut.cell_voltage_min_v).resting_ah
+    low, high = np.zeros_like(health), np.full_like(health, _MOST_LITHIUM_LOSS)
+    for _ in range(_BISECTIONS):
+        lli = (low + high) / 2
+        lithium = parameters.lithium_ah * (1 - lli)
+        full = balance(parameters, dut.cell_voltage_max_v, lithium, lam_negative, lam_positive)
+        empty = balance(parameters, dut.cell_voltage_min_v, lithium, lam_negative, lam_positive)
+        too_healthy = (full[0] - empty[0]) * capacity_n > health * new
+        low = np.where(too_healthy, lli, low)
+        high = np.where(too_healthy, high, lli)
+    return np.asarray((low + high) / 2)

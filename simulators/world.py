@@ -1,0 +1,329 @@
+"""The world of one simulated station: the battery, the contactor, and what the cycler does to them.
+
+Every simulated instrument of the station looks at the same World. It stands still until somebody asks and then
+integrates to the present, so any rate of time works and the same calls give the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from simulators.electrodes import Array
+from simulators.pack import Pack
+from simulators.truth import measure
+
+# how well the source holds its voltage, and its current at a power limit
+_VOLTAGE_TOLERANCE = 1e-4
+_CURRENT_TOLERANCE = 1e-6
+# a search takes one to five attempts; this many say that it would never end
+_SEARCH_LENGTH = 200
+# an opening below this current does a contactor no harm
+_HOT_CURRENT = 1.0
+# a dead battery must not make a power limit an infinite current limit's quotient
+_LEAST_VOLTAGE = 1e-3
+
+Regulation = Literal["off", "CV", "CC", "CP"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A bidirectional supply: holds `voltage` (V) within these magnitudes of current (A) and power (W)."""
+
+    voltage: float
+    charge_current: float
+    discharge_current: float
+    charge_power: float
+    discharge_power: float
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """What the cycler sees at its terminals; current (A) and power (W) are positive when they charge."""
+
+    voltage: float
+    current: float
+    power: float
+    regulation: Regulation
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The furthest any cell ever went, in V and degC, and the largest current in A of either sign."""
+
+    cell_voltage_max: float
+    cell_voltage_min: float
+    temperature_max: float
+    current_max: float
+
+
+class World:
+    """One battery and the cycler's output on it. Time comes from `now`, in seconds; SI units, degC, Ah and Wh."""
+
+    def __init__(
+        self, pack: Pack, now: Callable[[], float], ambient_degc: float = 25.0, max_step_s: float = 1.0
+    ) -> None:
+        self.pack = pack
+        self.now = now
+        self._max_step = max_step_s
+        self._time = now()
+        self._source: Source | None = None
+        self._contactor_closed = False
+        self._plugged = True
+        self._current = 0.0
+        self._regulation: Regulation = "off"
+        # dI/dt in A/s and dV/dI in ohm: where the regulator looks first; both learnt on the way
+        self._drift = 0.0
+        self._slope = 3 * float(pack.cells.series_resistance.sum()) + pack.contact_resistance
+
+        self._charged_ah = self._discharged_ah = self._charged_wh = self._discharged_wh = 0.0
+        self._current_max = 0.0
+        self._hot_openings = 0
+        pack.cells.soak(ambient_degc)
+        self._voltage = pack.attempt(0.0, 0.0)
+        pack.cells.accept()
+        self._highest = pack.cells.voltages.copy()
+        self._lowest = pack.cells.voltages.copy()
+        self._hottest = pack.cells.temperatures.copy()
+        self._bms_soc_at_start = pack.soc
+
+    # --- what acts on the battery ------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Integrate to the present."""
+        seconds = self.now() - self._time
+        if seconds <= 0:
+            return
+        self._time += seconds
+        if self._source is None or not self._connected:
+            # without current the model is exact over any step
+            self._step(seconds)
+            return
+        steps = math.ceil(seconds / self._max_step - 1e-9)
+        for _ in range(steps):
+            self._step(seconds / steps)
+
+    def drive(self, source: Source | None) -> None:
+        """Replace what the cycler's output does from now on; None switches it off."""
+        self.advance()
+        self._source = source
+        self._switch()
+
+    def set_contactor(self, closed: bool) -> None:
+        self.advance()
+        self._contactor_closed = closed
+        self._switch()
+
+    @property
+    def contactor_closed(self) -> bool:
+        return self._contactor_closed
+
+    @property
+    def plugged(self) -> bool:
+        """Whether the battery's connectors sit in their sockets; unplugged, it carries no current."""
+        return self._plugged
+
+    @plugged.setter
+    def plugged(self, plugged: bool) -> None:
+        self.advance()
+        self._plugged = plugged
+        self._switch()
+
+    @property
+    def ambient_degc(self) -> float:
+        return self.pack.cells.ambient_degc
+
+    @ambient_degc.setter
+    def ambient_degc(self, degc: float) -> None:
+        self.advance()
+        self.pack.cells.ambient_degc = degc
+
+    # --- what instruments see ----------------------------------------------------------------------------------
+
+    def terminal(self) -> Terminal:
+        """The cycler's terminals: the battery's where they are connected, else the cycler's own voltage."""
+        self.advance()
+        own = 0.0 if self._source is None else self._source.voltage
+        voltage = self._voltage if self._connected else own
+        return Terminal(voltage, self._current, voltage * self._current, self._regulation)
+
+    @property
+    def current(self) -> float:
+        self.advance()
+        return self._current
+
+    def battery_voltage(self) -> float:
+        """At the pack's terminals, joints included."""
+        self.advance()
+        return self._voltage
+
+    def cell_voltages(self) -> Array:
+        """(n,) in V."""
+        self.advance()
+        return self.pack.cells.voltages.copy()
+
+    def cell_temperatures(self) -> Array:
+        """(n,) in degC."""
+        self.advance()
+        return self.pack.cells.temperatures.copy()
+
+    def voltage_between(self, first: int, last: int) -> float:
+        """Sum of the voltages of cells first..last, both included, counted from 0. Raises IndexError."""
+        self._check_cells(first, last)
+        return float(self.cell_voltages()[first : last + 1].sum())
+
+    def ac_resistance(self, first: int, last: int) -> float:
+        """Resistance at 1 kHz of cells first..last and their joints, in ohm: the ohmic part, before any reaction."""
+        self._check_cells(first, last)
+        cells = self.pack.cells
+        joints = self.pack.contact_resistance * (last - first + 1) / cells.count
+        return float(cells.series_resistance[first : last + 1].sum()) + joints
+
+    @property
+    def insulation_ohm(self) -> float:
+        """Between the battery and its chassis."""
+        return self.pack.insulation_ohm
+
+    # --- what the battery's own BMS believes -------------------------------------------------------------------
+
+    def bms_capacity_ah(self) -> float:
+        return self.pack.bms_capacity_ah
+
+    def bms_soh(self) -> float:
+        """0..1 of the rated capacity."""
+        return self.pack.bms_capacity_ah / self.pack.dut.rated_capacity_ah
+
+    def bms_soc(self) -> float:
+        """0..1, counted in its own idea of the capacity from a start it knew."""
+        self.advance()
+        counted = self._charged_ah - self._discharged_ah
+        return min(1.0, max(0.0, self._bms_soc_at_start + counted / self.pack.bms_capacity_ah))
+
+    # --- the truth, for those who check the instruments ---------------------------------------------------------
+
+    @property
+    def charged_ah(self) -> float:
+        self.advance()
+        return self._charged_ah
+
+    @property
+    def discharged_ah(self) -> float:
+        self.advance()
+        return self._discharged_ah
+
+    @property
+    def charged_wh(self) -> float:
+        """At the pack's terminals."""
+        self.advance()
+        return self._charged_wh
+
+    @property
+    def discharged_wh(self) -> float:
+        """At the pack's terminals."""
+        self.advance()
+        return self._discharged_wh
+
+    @property
+    def extremes(self) -> Extremes:
+        self.advance()
+        return Extremes(
+            float(self._highest.max()), float(self._lowest.min()), float(self._hottest.max()), self._current_max
+        )
+
+    @property
+    def hot_openings(self) -> int:
+        """How often the circuit was opened, by contactor or plug, under more than 1 A."""
+        return self._hot_openings
+
+    def truth(self, rate_c: float = 0.5) -> dict[str, float]:
+        """What a perfect test at `rate_c` of the rated capacity would find, see simulators.truth; disturbs nothing."""
+        self.advance()
+        return measure(self.pack, rate_c, self.ambient_degc)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def _connected(self) -> bool:
+        return self._contactor_closed and self._plugged
+
+    def _check_cells(self, first: int, last: int) -> None:
+        if not 0 <= first <= last < self.pack.cells.count:
+            raise IndexError(f"cells {first}..{last} of a pack with cells 0..{self.pack.cells.count - 1}")
+
+    def _switch(self) -> None:
+        """Let the current answer at this moment to what was just changed."""
+        before = self._current
+        self._drift = 0.0
+        self._regulate(0.0)
+        self._settle()
+        if not self._connected and abs(before) > _HOT_CURRENT:
+            self._hot_openings += 1
+
+    def _step(self, seconds: float) -> None:
+        voltage_before, current_before = self._voltage, self._current
+        self._regulate(seconds)
+        self._drift = (self._current - current_before) / seconds
+        charge = self._current * seconds / 3600
+        energy = charge * (voltage_before + self._voltage) / 2
+        if charge > 0:
+            self._charged_ah += charge
+            self._charged_wh += energy
+        else:
+            self._discharged_ah -= charge
+            self._discharged_wh -= energy
+        self._settle()
+
+    def _settle(self) -> None:
+        cells = self.pack.cells
+        cells.accept()
+        np.maximum(self._highest, cells.voltages, out=self._highest)
+        np.minimum(self._lowest, cells.voltages, out=self._lowest)
+        np.maximum(self._hottest, cells.temperatures, out=self._hottest)
+        self._current_max = max(self._current_max, abs(self._current))
+
+    def _regulate(self, seconds: float) -> None:
+        """Find the current of the next `seconds` that puts the source where it regulates at their end.
+
+        The terminal voltage rises with the current, so Newton's steps are kept inside the bracket seen so far and
+        inside the source's limits; a current that the limits hold back is the answer.
+        """
+        source, attempt = self._source, self.pack.attempt
+        if source is None or not self._connected:
+            self._current = 0.0
+            self._voltage = attempt(0.0, seconds)
+            self._regulation = "off" if source is None else "CV"
+            return
+        most = source.charge_current if source.charge_power > 0 else 0.0
+        least = -source.discharge_current if source.discharge_power > 0 else 0.0
+        below, above = -math.inf, math.inf
+        current = min(max(self._current + self._drift * seconds, least), most)
+        voltage = attempt(current, seconds)
+        for _ in range(_SEARCH_LENGTH):
+            lift = max(voltage, _LEAST_VOLTAGE)
+            ceiling = min(most, source.charge_power / lift)
+            floor = max(least, -source.discharge_power / lift)
+            error = source.voltage - voltage
+            if abs(error) <= _VOLTAGE_TOLERANCE and floor <= current <= ceiling:
+                self._regulation = "CV"
+                break
+            if error > 0:
+                below = current
+            else:
+                above = current
+            wanted = current + error / self._slope
+            if not below < wanted < above and above - below < math.inf:
+                wanted = (below + above) / 2
+            wanted = min(max(wanted, floor), ceiling)
+            if wanted == current or (abs(wanted - current) <= _CURRENT_TOLERANCE and least < wanted < most):
+                self._regulation = "CC" if wanted in (least, most) else "CP"
+                break
+            moved = attempt(wanted, seconds)
+            self._slope = max((moved - voltage) / (wanted - current), 1e-9)
+            current, voltage = wanted, moved
+        else:
+            raise ArithmeticError(f"no current of the battery fits {source} at {self._time} s")
+        self._current, self._voltage = current, voltage
