@@ -91,6 +91,8 @@ class Engine:
 
     async def execute(self) -> None:
         """Run every step; raises InstrumentError, JournalError, or IncompleteError. Outputs are left to the station."""
+        while not self._samples.empty():
+            self._samples.get_nowait()  # from before the contactors closed
         self._last = await self._sampler.scan()
         for planned in self._run.plan:
             record = await self._run_step(planned)

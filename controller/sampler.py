@@ -33,6 +33,7 @@ class Sampler:
         self._hottest: deque[tuple[float, float]] = deque()
         self._scanning = asyncio.Lock()
         self._wanted_period: float | None = None
+        self._waiting: asyncio.Future[None] | None = None
         self.battery: BatteryReading | None = None
         self.interlock: InterlockReading | None = None
         self.cycler: CyclerReading | None = None
@@ -42,8 +43,11 @@ class Sampler:
         return self._wanted_period or self._instruments.config.scan_period_s
 
     def sample_every(self, period: float | None) -> None:
-        """Scan the cycler and the battery at this period until told otherwise; None for the station's own."""
-        self._wanted_period = period
+        """Scan at this period from now on; None for the station's own. An instrument's own period stays."""
+        if period != self._wanted_period:
+            self._wanted_period = period
+            if self._waiting is not None:
+                self._waiting.cancel()  # do not sleep out the old period
 
     def reset_counters(self) -> None:
         """A run begins: Ah and Wh count from zero."""
@@ -56,7 +60,18 @@ class Sampler:
         while True:
             await self.scan()
             due = max(due + self.period, self._clock.now())
-            await self._clock.sleep_until(due)
+            while not await self._slept_until(due):
+                due = self._clock.now() + self.period
+
+    async def _slept_until(self, due: float) -> bool:
+        """False when the period has changed meanwhile."""
+        self._waiting = asyncio.ensure_future(self._clock.sleep_until(due))
+        try:
+            await asyncio.wait({self._waiting})
+            return not self._waiting.cancelled()
+        finally:
+            self._waiting.cancel()
+            self._waiting = None
 
     async def scan(self) -> Sample:
         """One scan now. Concurrent callers take turns, so values never mix between samples."""

@@ -145,6 +145,9 @@ def _interlock(sampler: Sampler) -> Iterator[Reason]:
     )
     open_inputs = [Reason("E-INTERLOCK", message, hint) for good, message, hint in inputs if not good]
     yield from open_inputs
+    if chain.contactor_closed or not chain.contactors_agree:
+        hint = "isolate the station; check the contactors for welding and their feedback"
+        yield Reason("E-CONTACTOR", "a contactor is closed that nobody asked for", hint)
     if not open_inputs and not chain.ready:
         cause = chain.trip_cause or "chain incomplete"
         yield Reason("E-INTERLOCK", f"the interlock is not ready: {cause}", "remove the cause, then reset the station")

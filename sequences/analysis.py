@@ -239,8 +239,14 @@ class _Analysis:
     def _resistance(self, s: Resistance | ResistanceIncrease) -> Computed:
         before, at, soc = self._pulse(s)
         volts = self.run.columns["voltage"]
-        ohm = float((volts[at] - volts[before]) / (self.current[at] - self.current[before]))
-        return ohm, {"soc_percent": round(100 * soc, 1), "at_s": s.at, "current_a": float(self.current[at])}
+        step = self.current[at] - self.current[before]
+        ohm = float((volts[at] - volts[before]) / step)
+        return ohm, {
+            "soc_percent": round(100 * soc, 1),
+            "at_s": s.at,
+            "current_a": float(self.current[at]),
+            "resolution_mohm": round(1e3 * _resolution(volts) / abs(float(step)), 2),
+        }
 
     def _resistance_increase(self, s: ResistanceIncrease) -> Computed:
         ohm, detail = self._resistance(s)
@@ -288,3 +294,9 @@ class _Analysis:
         if np.isnan(temperatures).all():
             raise _MissingError("no good temperature")
         return float(np.nanmax(temperatures)), {}
+
+
+def _resolution(readings: Array) -> float:
+    """The smallest step between two readings of an instrument: what it cannot tell apart."""
+    steps = np.diff(np.unique(np.round(readings[np.isfinite(readings)], 6)))
+    return float(steps.min()) if steps.size else 0.0
