@@ -96,8 +96,6 @@ class CellString:
             )
         )
         self.series_resistance = cells.resistance_factor * parameters.series_resistance / cells.scale
-        self._series_ohm = parameters.series_resistance / cells.scale
-        self._electrolyte_ohm = parameters.electrolyte_resistance / cells.scale
 
         # the modes of the negative electrode, those of the positive, then the electrolyte
         self._rates = np.concatenate((_mode_rates(negative), _mode_rates(positive), [1 / parameters.electrolyte_time]))
@@ -105,10 +103,14 @@ class CellString:
         weights = np.zeros((3, modes))
         weights[0, :_MODE_COUNT] = 2 / _MODES**2 * _diffusion_time(negative)
         weights[1, _MODE_COUNT:-1] = 2 / _MODES**2 * _diffusion_time(positive)
-        weights[2, -1] = self._electrolyte_ohm
+        weights[2, -1] = parameters.electrolyte_resistance / cells.scale
         self._weights = weights
         self._instant = np.array(
-            [_REMAINDER * _diffusion_time(negative), _REMAINDER * _diffusion_time(positive), self._series_ohm]
+            [
+                _REMAINDER * _diffusion_time(negative),
+                _REMAINDER * _diffusion_time(positive),
+                parameters.series_resistance / cells.scale,
+            ]
         )
         self._charge = 0.0
         self._modes = np.zeros(modes)
