@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from controller.line import Line
 from controller.start import RecipeError, StartRefusedError, StartRequest
 from controller.states import RefusedCommandError
+from controller.status import status_of
 
 STREAM_INTERVAL = 0.1  # wall s between two snapshots of a stream, at least
 
@@ -84,7 +85,7 @@ def build_api(line: Line) -> FastAPI:
             await commands[command](body.author, body.reason)
         except RefusedCommandError as error:
             return _problem(409, error.code, str(error))
-        return JSONResponse(station.status())
+        return JSONResponse(status_of(station))
 
     @app.get("/api/runs")
     async def runs() -> list[dict[str, Any]]:
@@ -106,7 +107,7 @@ def build_api(line: Line) -> FastAPI:
         async def snapshots() -> AsyncIterator[str]:
             with line.watching(name) as changed:
                 while not line.stopping.is_set():
-                    yield f"data: {json.dumps(station.status())}\n\n"
+                    yield f"data: {json.dumps(status_of(station))}\n\n"
                     changed.clear()
                     await changed.wait()
                     try:  # rest between snapshots, unless the daemon stops

@@ -198,7 +198,7 @@ class _StatePublishing:
         self._newest[station.name] = now
         state = StationState(
             state=station.state.name,
-            time=rfc3339(station.clock_now()),
+            time=rfc3339(station.now),
             run=run.id if run else None,
             step=step,
             alarms=[alarm["code"] for alarm in station.alarms],

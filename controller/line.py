@@ -14,6 +14,7 @@ from controller.instruments import LinkFactory
 from controller.journal import AuditEntry, Event, Journal
 from controller.results import Outcome
 from controller.station import Station, StationServices
+from controller.status import status_of
 from controller.topics import Topics, rfc3339
 from sequences import GradeRules, Verdict
 
@@ -74,7 +75,7 @@ class Line:
             if summary.result is not None:
                 continue
             t = self.clock.now()
-            result = {
+            result: dict[str, Any] = {
                 "schema": "evaline/result/1",
                 "run_id": summary.run,
                 "station": summary.station,
@@ -116,7 +117,7 @@ class Line:
         return {
             "line": self.topics.root,
             "time": self.clock.now(),
-            "stations": {name: station.status() for name, station in self.stations.items()},
+            "stations": {name: status_of(station) for name, station in self.stations.items()},
         }
 
     def run_list(self) -> list[dict[str, Any]]:

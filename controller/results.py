@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from controller.export import ExportError, write_bdf
+from controller.instruments import Instruments
 from controller.journal import JournalReader
 from controller.outputs import OffStep
 from controller.run import Run, run_data
 from controller.topics import rfc3339
-from drivers.roles import Identity
 from sequences import GradeRules, Verdict, analyse, grade, worst
 
 
@@ -30,7 +30,7 @@ COMPLETED = Outcome(Verdict.PASS, "", "")
 
 
 def final_result(
-    run: Run, outcome: Outcome, ended: float, off: list[OffStep], identities: dict[str, Identity],
+    run: Run, outcome: Outcome, ended: float, off: list[OffStep], instruments: Instruments,
     rules: GradeRules, journal: JournalReader, data_dir: Path, report_dir: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Analyse the run's samples and write its data file. Blocking: call it in a thread."""
@@ -78,8 +78,8 @@ def final_result(
         "alarms": run.alarms,
         "outputs_off": [{"step": step.name, "confirmed": step.confirmed, "detail": step.detail} for step in off],
         "instruments": {
-            key: {"manufacturer": i.manufacturer, "model": i.model, "serial": i.serial, "firmware": i.firmware}
-            for key, i in identities.items()
+            key: {"driver": instruments.config.instruments[key].driver} | asdict(identity)
+            for key, identity in instruments.identities.items()
         },
         "software": f"evaline {version('evaline')}",
         "data_file": _data_file(run, journal, data_dir, len(rows)),

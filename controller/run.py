@@ -119,5 +119,3 @@ def run_data(columns: tuple[str, ...], rows: NDArray[np.float64], records: list[
     by_name = {name: rows[:, index] for index, name in enumerate(columns)}
     cells = [index for index, name in enumerate(columns) if name.startswith("cell_") and name[5:].isdigit()]
     return RunData(by_name, rows[:, cells], tuple(records))
-
-

@@ -32,8 +32,9 @@ from controller.start import (
 )
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
 from controller.topics import Topics
+from controller.tower import tower_of
 from drivers import InstrumentError
-from drivers.roles import Protection, Tower
+from drivers.roles import Protection
 from sequences import GradeRules, Sample, Verdict
 
 log = structlog.get_logger()
@@ -41,16 +42,6 @@ log = structlog.get_logger()
 RECONNECT_EVERY = 5.0  # s between attempts to reach instruments that do not answer
 # the cycler's own protections stand this far outside the run's trip levels: they are the second layer, not the first
 PROTECTION_MARGIN = 1.05
-
-TOWER: dict[State, Tower] = {
-    State.EXECUTE: Tower(green=True),
-    State.STARTING: Tower(green=True),
-    State.HELD: Tower(yellow=True),
-    State.SUSPENDED: Tower(yellow=True),
-    State.ABORTING: Tower(red=True, buzzer=True),
-    State.ABORTED: Tower(red=True, buzzer=True),
-    State.STOPPED: Tower(red=True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +98,7 @@ class Station:
     async def _show_on_tower(self) -> None:
         while True:
             self._state_changed.clear()
-            tower = TOWER.get(self.state, Tower())
+            tower = tower_of(self.state)
             if "interlock" in self.instruments.identities:
                 with suppress(InstrumentError):  # shown in faults; a dark tower must not end a run
                     await self.instruments.call("interlock", self.instruments.interlock.set_tower, tower)
@@ -384,7 +375,7 @@ class Station:
         with self._clock.hold():
             await self._journal.flush()
             result = await asyncio.to_thread(
-                final_result, run, outcome, ended, off, self.instruments.identities, services.grade_rules,
+                final_result, run, outcome, ended, off, self.instruments, services.grade_rules,
                 self._journal, services.data_dir, services.report_dir,
             )  # fmt: skip
             body = {"verdict": result["verdict"], "grade": result["grade"]}
@@ -423,48 +414,13 @@ class Station:
             self._enter(State.ABORTED, "evaline")
         await self._journal.flush()
 
-    # ---------------------------------------------------------------------------------------- for people
-
     @property
     def progress(self) -> Progress | None:
         return self._engine.progress if self._engine is not None else None
 
-    def clock_now(self) -> float:
+    @property
+    def now(self) -> float:
         return self._clock.now()
-
-    def status(self) -> dict[str, Any]:
-        """A snapshot for the API: plain JSON."""
-        sample, engine, run = self.latest, self._engine, self.run_now
-        names = ("voltage", "current", "power", "cell_min", "cell_max", "temperature_max", "soc")
-        live: dict[str, Any] = {name: sample.good(name) for name in names} if sample else {}
-        if sample is not None:
-            live["charged_ah"] = sample.counters.charged_ah
-            live["discharged_ah"] = sample.counters.discharged_ah
-        progress = None
-        if engine is not None and run is not None:
-            p = engine.progress
-            progress = {
-                "step": p.step, "phase": p.phase, "index": p.index, "count": p.count,
-                "elapsed_s": p.elapsed, "estimated_s": p.estimated_total,
-            }  # fmt: skip
-        return {
-            "station": self.name,
-            "state": self.state.name,
-            "state_number": int(self.state),
-            "time": self._clock.now(),
-            "run_id": run.id if run else None,
-            "dut": run.code if run else None,
-            "recipe": run.recipe.id if run else None,
-            "progress": progress,
-            "live": live,
-            "alarms": self.alarms,
-            "instruments": {
-                key: (str(fault) if (fault := self.instruments.faults.get(key)) else
-                      "ok" if key in self.instruments.identities else "not connected")
-                for key in self.config.instruments
-            },
-            "last_run": self.last_result["run_id"] if self.last_result else None,
-        }  # fmt: skip
 
 
 __all__ = ["RefusedCommandError", "Station", "StationServices"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
@@ -46,3 +48,14 @@ def test_a_refusal_says_what_is_possible() -> None:
 
 def test_the_table_names_no_state_twice() -> None:
     assert len(TRANSITIONS) == sum(len(states) for states in ALLOWED.values())
+
+
+def test_the_documented_table_is_this_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "states.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    header, table = rows[0], {row[0]: row for row in rows if row[0] in State.__members__ and len(row) == len(rows[0])}
+    assert set(table) == set(State.__members__)
+    for state, command in PAIRS:
+        documented = table[state.name][header.index(str(command))]
+        expected = TRANSITIONS.get((state, command))
+        assert documented == (expected.name if expected else "")
