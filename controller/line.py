@@ -43,8 +43,10 @@ class Line:
             report_dir=state_dir / "reports",
             changed=self._changed,
         )
+        count = len(config.stations)
         self.stations = {
-            name: Station(name, station, services, make_link(name)) for name, station in config.stations.items()
+            name: Station(name, station, services, make_link(name), phase=index / count)
+            for index, (name, station) in enumerate(config.stations.items())
         }
 
     def publish_states_to(self, sink: Callable[[Station], None]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from controller.clock import Clock
 from controller.instruments import Instruments
@@ -54,9 +55,13 @@ class Sampler:
         self._counters = Counters()
         self._last_power = None
 
-    async def run(self) -> None:
-        """Scan for ever, on an absolute schedule: a late scan does not shift the ones after it."""
-        due = self._clock.now()
+    async def run(self, phase: float = 0.0) -> None:
+        """Scan for ever, on an absolute schedule: a late scan does not shift the ones after it.
+
+        `phase` (0..1 of a period) keeps stations apart: scans that are due at once wait for each other.
+        """
+        due = self._clock.now() + phase * self.period
+        await self._clock.sleep_until(due)
         while True:
             await self.scan()
             due = max(due + self.period, self._clock.now())
@@ -80,14 +85,14 @@ class Sampler:
             async with asyncio.TaskGroup() as group:
                 for key, read in self._readers():
                     if self._is_due(key, t):
-                        group.create_task(read(t))
+                        group.create_task(read())
             sample = self._sample(t)
             self._on_sample(sample)
             return sample
 
     # ---- reading
 
-    def _readers(self) -> list[tuple[str, Callable[[float], asyncio._CoroutineLike[None]]]]:
+    def _readers(self) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         connected = self._instruments.identities
         readers = {
             "cycler": self._read_cycler,
@@ -106,30 +111,33 @@ class Sampler:
         self._next_due[key] = t + period
         return True
 
-    def _put(self, source: str, t: float, values: dict[str, float | None]) -> None:
+    def _put(self, source: str, values: dict[str, float | None]) -> float:
+        """Take over the values of an answer that has just come, and say when that was."""
+        t = self._clock.now()
         for name, value in values.items():
             if value is None:
                 self._values[name] = Value(0.0, t, Quality.BAD, source)
             else:
                 self._values[name] = Value(value, t, Quality.GOOD, source)
+        return t
 
-    async def _read_cycler(self, t: float) -> None:
+    async def _read_cycler(self) -> None:
         names = ("voltage", "current", "power", "output_on")
         try:
             reading = await self._instruments.call("cycler", self._instruments.cycler.read)
         except InstrumentError:
-            self._put("cycler", t, dict.fromkeys(names))
+            self._put("cycler", dict.fromkeys(names))
             self.cycler = None
             return
         self.cycler = reading
         values = (reading.voltage, reading.current, reading.power, float(reading.output_on))
-        self._put("cycler", t, dict(zip(names, values, strict=True)))
+        t = self._put("cycler", dict(zip(names, values, strict=True)))
         now = (t, reading.current, reading.voltage)
         if self._last_power is not None:
             self._counters = integrate(self._counters, *self._last_power, *now)
         self._last_power = now
 
-    async def _read_interlock(self, t: float) -> None:
+    async def _read_interlock(self) -> None:
         names = ("ready", "contactor", "plc_beat")
         interlock = self._instruments.interlock
         self._beat = (self._beat + 1) % 65536
@@ -137,21 +145,21 @@ class Sampler:
             await self._instruments.call("interlock", interlock.beat, self._beat)
             reading = await self._instruments.call("interlock", interlock.read)
         except InstrumentError:
-            self._put("interlock", t, dict.fromkeys(names))
+            self._put("interlock", dict.fromkeys(names))
             self.interlock = None
             return
         self.interlock = reading
         values = (float(reading.ready), float(reading.contactor_closed), float(reading.heartbeat))
-        self._put("interlock", t, dict(zip(names, values, strict=True)))
+        self._put("interlock", dict(zip(names, values, strict=True)))
 
-    async def _read_battery(self, t: float) -> None:
+    async def _read_battery(self) -> None:
         names = ("cell_min", "cell_max", "cell_spread", "insulation", "soc", "battery_voltage")
         monitor = self._instruments.battery_monitor
         assert monitor is not None  # it is connected
         try:
             reading = await self._instruments.call("battery_monitor", monitor.read)
         except InstrumentError:
-            self._put("battery_monitor", t, dict.fromkeys(names))
+            self._put("battery_monitor", dict.fromkeys(names))
             self._cells, self.battery = (), None
             return
         self.battery, self._cells = reading, reading.cell_voltages
@@ -160,9 +168,9 @@ class Sampler:
         low, high = (min(cells), max(cells)) if complete else (None, None)
         spread = None if low is None or high is None else high - low
         values = (low, high, spread, reading.insulation, reading.soc, reading.voltage)
-        self._put("battery_monitor", t, dict(zip(names, values, strict=True)))
+        self._put("battery_monitor", dict(zip(names, values, strict=True)))
 
-    async def _read_temperatures(self, t: float) -> None:
+    async def _read_temperatures(self) -> None:
         scanner = self._instruments.temperature_scanner
         assert scanner is not None  # it is connected
         try:
@@ -172,8 +180,8 @@ class Sampler:
         self._temperatures = channels
         good = [channel for channel in channels if channel is not None]
         low, high = (min(good), max(good)) if good else (None, None)
-        rise = self._rise(t, high) if high is not None else None
-        self._put("temperature_scanner", t, {"temperature_min": low, "temperature_max": high, "temperature_rise": rise})
+        rise = self._rise(self._clock.now(), high) if high is not None else None
+        self._put("temperature_scanner", {"temperature_min": low, "temperature_max": high, "temperature_rise": rise})
 
     def _rise(self, t: float, hottest: float) -> float:
         """dT/dt of the hottest channel over the window, K/s; 0 until the window has filled."""

@@ -59,8 +59,12 @@ class StationServices:
 
 
 class Station:
-    def __init__(self, name: str, config: StationConfig, services: StationServices, make_link: LinkFactory) -> None:
-        self.name, self.config, self._services = name, config, services
+    """`phase` (0..1) is the station's place in the line's scan period: see Sampler.run."""
+
+    def __init__(
+        self, name: str, config: StationConfig, services: StationServices, make_link: LinkFactory, phase: float = 0.0
+    ) -> None:
+        self.name, self.config, self._services, self._phase = name, config, services, phase
         self._clock, self._journal = services.clock, services.journal
         self.instruments = Instruments(config, services.clock, make_link)
         self.sampler = Sampler(self.instruments, services.clock, self._on_sample)
@@ -87,7 +91,7 @@ class Station:
             group.create_task(self._show_on_tower())
             await self.instruments.connect()
             await self._reset()
-            group.create_task(self.sampler.run())
+            group.create_task(self.sampler.run(self._phase))
             group.create_task(self._keep_connected())
 
     async def _keep_connected(self) -> None:

@@ -15,7 +15,7 @@ import structlog
 import typer
 from pydantic import ValidationError
 
-from config import DocumentError, load_line
+from config import DocumentError
 from controller.cli.settings import Settings
 
 T = TypeVar("T")
@@ -75,6 +75,9 @@ def _exit_code() -> int:
         return _fail(3, str(error))
     except KeyboardInterrupt:
         return _fail(1, "interrupted; a run that was started goes on, `evaline abort` ends it")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(1, f"{where}{error.strerror or error} [E-OS]")
     except Exception as error:
         if not hasattr(error, "code"):
             raise
@@ -109,7 +112,11 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run the daemon of a line until SIGTERM or SIGINT."""
-    line = load_line(config)
+    from controller.clock import JumpingClock, PacedClock
+    from controller.daemon import serve as run_daemon
+    from controller.wire import load_wired_line
+
+    line = load_wired_line(config)
     plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     renderer = structlog.processors.JSONRenderer() if as_json else plain
     structlog.configure(
@@ -120,15 +127,16 @@ def serve(
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    from controller.clock import JumpingClock, PacedClock
-    from controller.daemon import serve as run_daemon
 
     def announce(event: dict[str, Any]) -> None:
         if as_json:
             print(json.dumps(event), flush=True)
 
     if jump is not None:
-        clock = JumpingClock(page=jump)
+        try:
+            clock = JumpingClock(page=jump)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{jump} is no clock page: {error} [E-CLOCK-PAGE]") from None
         runner = asyncio.Runner(loop_factory=clock.new_event_loop)
         work = run_daemon(line, clock, announce)
     else:
@@ -210,6 +218,9 @@ def _station_command(name: str, doc: str) -> None:
         known = settings(url, author)
         answer = _with_client(known, lambda client: client.command(station, name, known.author, reason))
         print(json.dumps(answer, ensure_ascii=False) if as_json else f"{station} {answer['state']}")
+        not_off = [alarm["message"] for alarm in answer["alarms"] if alarm["code"] == "E-NOT-OFF"]
+        if not_off:
+            raise typer.Exit(_fail(1, *(f"{station}: {message} [E-NOT-OFF]" for message in not_off)))
 
     app.command(name, help=doc)(command)
 
@@ -280,7 +291,7 @@ def journal_verify(
                           "head": report.head, "problems": problems}))  # fmt: skip
     elif report.ok:
         print(
-            f"{path}: intact: {report.events} events, {report.runs} runs, {report.samples} samples; head {report.head}"
+            f"{path}: intact: {report.events} events, {report.runs} runs, {report.samples} samples; head {report.head[0]} {report.head[1]}"
         )
     for problem in report.problems:
         print(f"evaline: {path}: {problem.where}: {problem.what} [E-JOURNAL-DAMAGED]", file=sys.stderr)
@@ -293,8 +304,9 @@ def safe_state(config: ConfigFile = DEFAULT_LINE, as_json: Json = False) -> None
     """Switch every output off over own connections, as a service manager's last step. Exit 1 if not confirmed."""
     from controller.clock import PacedClock
     from controller.outputs import line_to_safe_state
+    from controller.wire import load_wired_line
 
-    steps = _run(line_to_safe_state(load_line(config), PacedClock()))
+    steps = _run(line_to_safe_state(load_wired_line(config), PacedClock()))
     if as_json:
         print(json.dumps({name: [asdict(step) for step in station] for name, station in steps.items()}))
     else:
