@@ -151,7 +151,10 @@ async def _broker(
             background.start("broker", broker.supervise())
             return BrokerSettings.of_embedded(broker)
         case ExternalBroker():
-            return BrokerSettings.of_external(config.broker)
+            try:
+                return BrokerSettings.of_external(config.broker)
+            except OSError as error:
+                raise DocumentError("E-FILE", str(error.filename), f"cannot be read: {error.strerror}") from None
         case _:
             return None
 
@@ -228,9 +231,8 @@ def _listener(http: HttpConfig) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((http.host, http.port), family=family)
     except OSError as error:
-        message = (
-            f"http port {http.port} on {http.host}: {error.strerror}; is another daemon running? Change `http.port`"
-        )
+        reason = os.strerror(error.errno) if error.errno else str(error)  # its own text repeats the address
+        message = f"http port {http.port} on {http.host}: {reason}; is another daemon running? Change `http.port`"
         raise PortInUseError(f"{message} [{PortInUseError.code}]") from None
     with listener:
         yield listener

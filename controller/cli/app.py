@@ -290,9 +290,8 @@ def journal_verify(
         print(json.dumps({"ok": report.ok, "events": report.events, "runs": report.runs, "samples": report.samples,
                           "head": report.head, "problems": problems}))  # fmt: skip
     elif report.ok:
-        print(
-            f"{path}: intact: {report.events} events, {report.runs} runs, {report.samples} samples; head {report.head[0]} {report.head[1]}"
-        )
+        counted = f"{report.events} events, {report.runs} runs, {report.samples} samples"
+        print(f"{path}: intact: {counted}; head {report.head[0]} {report.head[1]}")
     for problem in report.problems:
         print(f"evaline: {path}: {problem.where}: {problem.what} [E-JOURNAL-DAMAGED]", file=sys.stderr)
     if not report.ok:
