@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from config import LineConfig
@@ -20,6 +20,7 @@ CONFIRM_WITHIN = 1.0  # s of line time for the current to vanish, and for the co
 POLL = 0.05  # s
 CYCLER_WITHIN = 3.0  # wall s for the cycler's three parts
 CONTACTOR_WITHIN = 1.5  # wall s more for the contactors; together below the 5 s that abort promises
+CONTACTOR_OPEN = "contactor open"  # the one part that is not the cycler's
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ async def switch_off(instruments: Instruments, clock: Clock) -> list[OffStep]:
         await _attempt("ramp to zero", _ramp_down(instruments, clock), until),
         await _attempt("current is zero", _verify_no_current(instruments, clock), until),
         await _attempt("output off", _output_off(instruments), until),
-        await _attempt("contactor open", _open_contactor(instruments, clock), until + CONTACTOR_WITHIN),
+        await _attempt(CONTACTOR_OPEN, _open_contactor(instruments, clock), until + CONTACTOR_WITHIN),
     ]
 
 
@@ -115,8 +116,15 @@ async def line_to_safe_state(config: LineConfig, clock: Clock) -> dict[str, list
     async def station(name: str) -> tuple[str, list[OffStep]]:
         instruments = Instruments(config.stations[name], clock, wire_links)
         await instruments.connect(("cycler", "interlock"))
+        unreached = {key: f"{error} [{error.code}]" for key, error in instruments.faults.items()}
         steps = await switch_off(instruments, clock)
         await instruments.close()
-        return name, steps
+        return name, [_explained(step, unreached) for step in steps]
 
     return dict(await asyncio.gather(*(station(name) for name in config.stations)))
+
+
+def _explained(step: OffStep, unreached: dict[str, str]) -> OffStep:
+    """Why an instrument could not be reached says more than that it is not connected."""
+    why = unreached.get("interlock" if step.name == CONTACTOR_OPEN else "cycler")
+    return replace(step, detail=why) if why and not step.confirmed else step
