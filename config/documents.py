@@ -6,6 +6,7 @@ scalars typed as in JSON, so that `no`, `1_000`, `12:30` and `2026-11-22` stay t
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         return text == "true"
     if _INT.fullmatch(text):
         return int(text)
-    if _FLOAT.fullmatch(text):
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     return text
 
