@@ -30,6 +30,7 @@ class Safety:
         self._bounds: list[Bound] = []
         self._passed_since: dict[tuple[str, bool], float] = {}
         self._reported: set[tuple[str, bool]] = set()
+        self._raised: set[str] = set()
         self._last_good: dict[str, float] = {}
         self._beat: tuple[float, float] | None = None
         self._armed_at: float | None = None
@@ -38,6 +39,7 @@ class Safety:
         self._bounds, self._armed_at = bounds, t
         self._passed_since.clear()
         self._reported.clear()
+        self._raised.clear()
         self._last_good = dict.fromkeys(REQUIRED, t)
         self._beat = None
 
@@ -48,7 +50,9 @@ class Safety:
         """New alarms of this sample; each is raised once until its cause is gone."""
         if self._armed_at is None:
             return []
-        alarms = [*self._chain(), *self._heartbeat(sample), *self._blindness(sample)]
+        conditions = [*self._chain(), *self._cycler(), *self._heartbeat(sample), *self._blindness(sample)]
+        alarms = [alarm for alarm in conditions if alarm.code not in self._raised]
+        self._raised = {alarm.code for alarm in conditions}
         for bound in self._bounds:
             value = self._value(sample, bound.signal)
             alarms += self._bound(bound, value, sample.t)
@@ -90,6 +94,13 @@ class Safety:
         if interlock is None or interlock.ready:
             return []
         return [Alarm("E-INTERLOCK", f"the interlock chain opened: {interlock.trip_cause or 'not ready'}", True)]
+
+    def _cycler(self) -> list[Alarm]:
+        """An alarm of the cycler itself: it has switched off or lost contact, whatever the step believes."""
+        cycler = self._sampler.cycler
+        if cycler is None or not cycler.alarms:
+            return []
+        return [Alarm("E-CYCLER-ALARM", f"the cycler reports {', '.join(cycler.alarms)}", True)]
 
     def _heartbeat(self, sample: Sample) -> list[Alarm]:
         beat = sample.good("plc_beat")

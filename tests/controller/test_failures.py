@@ -228,3 +228,17 @@ def test_two_journals_cannot_be_one(line_with: LineWith) -> None:
             Journal.open(virtual.journal.path)
 
     in_virtual_time(config, work)
+
+
+def test_a_protection_of_the_cycler_that_trips_ends_the_run(line_with: LineWith, short_recipe: Short) -> None:
+    async def work(virtual: Virtual) -> None:
+        run = await virtual.start(short_recipe())
+        await virtual.until(lambda: virtual.simulated.world.current < -29)
+        port = virtual.simulated.devices["cycler"]
+        port.receive(b"SINK:CURR:PROT 10\n")  # as somebody at the front panel might
+        result = await virtual.result(run)
+        assert result["outcome"]["code"] == "E-CYCLER-ALARM"
+        assert "OCP" in result["outcome"]["reason"]
+        assert virtual.simulated.world.current == 0
+
+    in_virtual_time(line_with(), work)

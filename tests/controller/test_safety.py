@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.safety import BLIND_AFTER, PLC_SILENT_AFTER, REQUIRED, Alarm, Safety
 from controller.sampler import Sampler
-from drivers.roles import InterlockReading
+from drivers.roles import CyclerReading, InterlockReading, Regulation
 from sequences import Bound, Counters, Quality, Sample, Value
 
 HOT = Bound("temperature_max", "temperature_max", +1, warn=45.0, trip=50.0, delay=2.0, unit="degC")
@@ -22,7 +22,7 @@ class Watch:
     """A Safety armed at time 0, shown samples that are good in everything that is not said otherwise."""
 
     def __init__(self, *bounds: Bound, interlock: InterlockReading | None = CLOSED) -> None:
-        self.sampler = SimpleNamespace(interlock=interlock)
+        self.sampler = SimpleNamespace(interlock=interlock, cycler=None)
         self.safety = Safety(cast(Sampler, self.sampler))
         self.safety.arm(list(bounds), 0.0)
 
@@ -86,6 +86,15 @@ def test_an_open_chain_trips_and_says_why() -> None:
     alarms = Watch(interlock=opened).at(1.0)
     assert [alarm.code for alarm in alarms] == ["E-INTERLOCK"]
     assert "E-stop" in alarms[0].message
+
+
+def test_an_alarm_of_the_cycler_itself_trips() -> None:
+    watch = Watch()
+    watch.sampler.cycler = CyclerReading(380.0, 0.0, 0.0, False, Regulation.OFF, ("OVP",))
+    alarms = watch.at(1.0)
+    assert [alarm.code for alarm in alarms] == ["E-CYCLER-ALARM"]
+    assert watch.codes(2.0) == [], "once, until its cause is gone"
+    assert "OVP" in alarms[0].message
 
 
 def test_throughput_counts_both_directions() -> None:
