@@ -1,0 +1,1 @@
+"""How fast Evaline is, beside peers and raw limits measured in the same run: `make bench`."""
