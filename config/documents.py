@@ -173,4 +173,13 @@ def first_validation_error(document: Document, error: ValidationError, code: str
     elif first["type"] == "missing":
         message = "missing key"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return document.error(code, location, f"{name}: {message}{more}")
+    return document.error(code, _without_tags(document, location), f"{name}: {message}{more}")
+
+
+def _without_tags(document: Document, location: Location) -> Location:
+    """Where a complaint stands in the file: pydantic puts the kind of a step or link into the path, the file does not."""
+    place: Location = ()
+    for part in location:
+        if (*place, part) in document.positions:
+            place = (*place, part)
+    return place
