@@ -47,7 +47,7 @@ def build_api(line: Line) -> FastAPI:
 
     def unknown(station: str) -> JSONResponse:
         known = ", ".join(line.stations)
-        return _problem(404, "E-STATION", f"there is no station {station!r}; known are {known}")
+        return _problem(404, "E-STATION", f"there is no station {station!r}; known are {known} [E-STATION]")
 
     @app.get("/api/status")
     async def status() -> dict[str, Any]:
