@@ -50,6 +50,8 @@ class Client:
                 async for line in response.aiter_lines():
                     if line.startswith("data: "):
                         yield json.loads(line.removeprefix("data: "))
+        except (httpx.ReadError, httpx.RemoteProtocolError):
+            return  # it ended in the middle of a snapshot
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 

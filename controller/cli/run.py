@@ -52,7 +52,8 @@ async def start_and_follow(
             display.update(status)
             if status["last_run"] == run_id:
                 return await client.result(run_id)
-    raise ApiError(1, "E-DAEMON-GONE", [f"the daemon ended before run {run_id} did; its result is in the journal"])
+    message = f"the daemon ended before run {run_id} did; its result is in the journal, at its next start at the latest"
+    raise ApiError(1, "E-DAEMON-GONE", [f"{message} [E-DAEMON-GONE]"])
 
 
 async def _become_idle(client: Client, station: str, author: str) -> None:
