@@ -214,7 +214,7 @@ class _StatePublishing:
 
 @contextmanager
 def _stop_signals() -> Iterator[asyncio.Event]:
-    """SIGTERM and SIGINT set the event; further ones change nothing: the off sequence is not to be interrupted."""
+    """SIGTERM and SIGINT set the event; further ones change nothing, neither the off sequence nor the exit code."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -223,6 +223,7 @@ def _stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # the process is about to end as it should
 
 
 @contextmanager
