@@ -63,7 +63,7 @@ def _exit_code() -> int:
     from controller.client import ApiError
 
     try:
-        app()
+        app(prog_name="evaline")
     except SystemExit as done:  # a wrong call has been explained by then; its 2 is not one of our exit codes
         code = done.code if isinstance(done.code, int) else 1
         return 1 if code == 2 else code
