@@ -53,7 +53,8 @@ def jitter(loop: str, spread: bool, seconds: float) -> Measured:
         ours, took, cpu = runner.run(_samplers(spread, seconds))
         bare, bare_cpu = runner.run(_sleepers(spread, seconds))
     return {
-        "p50": _percentile(ours, 50), "p99": _percentile(ours, 99), "cpu": cpu / seconds, "took_p99": _percentile(took, 99),
+        "p50": _percentile(ours, 50), "p99": _percentile(ours, 99), "cpu": cpu / seconds,
+        "took_p99": _percentile(took, 99),
         "bare_p50": _percentile(bare, 50), "bare_p99": _percentile(bare, 99), "bare_cpu": bare_cpu / seconds,
     }  # fmt: skip
 
@@ -170,8 +171,8 @@ def _row(name: str, found: Measured) -> Row:
     ratio = found["p99"] / found["bare_p99"]
     return Row(
         label,
-        f"late p50 {1e3 * found['p50']:.2f}, p99 {1e3 * found['p99']:.2f} ms; scan took p99 {1e3 * found['took_p99']:.1f} ms;"
-        f" CPU {100 * found['cpu']:.0f} %",
+        f"late p50 {1e3 * found['p50']:.2f}, p99 {1e3 * found['p99']:.2f} ms;"
+        f" took p99 {1e3 * found['took_p99']:.1f} ms; CPU {100 * found['cpu']:.0f} %",
         f"bare sleeper p50 {1e3 * found['bare_p50']:.2f}, p99 {1e3 * found['bare_p99']:.2f} ms",
         ratio,
         aim,
