@@ -177,7 +177,7 @@ def first_validation_error(document: Document, error: ValidationError, code: str
 
 
 def _without_tags(document: Document, location: Location) -> Location:
-    """Where a complaint stands in the file: pydantic puts the kind of a step or link into the path, the file does not."""
+    """Where a complaint stands in the file: the path of pydantic holds the kind of a step or link besides."""
     place: Location = ()
     for part in location:
         if (*place, part) in document.positions:
