@@ -1,45 +1,16 @@
 """EA Elektro-Automatik PSB 10500-90: a bidirectional DC supply of 500 V, 90 A, 30 kW. The device, without its protocol.
 
 Source: EA programming guide for the 10000 and 20000 series and the register list of PSB 10000 KE3.10+, as collected in
-the project's instrument notes. Settings are held as the device holds them, in 1/52428 of the nominal value.
+the project's instrument notes.
 """
 
 from __future__ import annotations
 
-import math
-from enum import StrEnum
-
-from simulators.faults import Faults
-from simulators.psb10000_events import Action, Event, default_watches, present
-from simulators.psb10000_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
-from simulators.world import Source, World
+from simulators.ea_events import Event, present
+from simulators.ea_supply import Alarm, EaSupply
+from simulators.world import World
 
 MODEL = "PSB 10500-90"
-MONITOR_RANGE_S = (1, 36000)
-SOCKET_RANGE_S = (5, 65535)
-# a running output is compared with its protections at every request, and at least this often in line time
-PROTECTION_PERIOD_S = 1.0
-
-
-class Alarm(StrEnum):
-    OVERVOLTAGE = "OVP"
-    OVERCURRENT = "OCP"
-    OVERPOWER = "OPP"
-    SINK_OVERCURRENT = "OCP sink"
-    SINK_OVERPOWER = "OPP sink"
-
-
-class NotRemoteError(Exception):
-    """Only a device in remote control can be changed."""
-
-
-class LocalError(Exception):
-    """The front panel holds the device."""
-
-
-class RefusedError(Exception):
-    """The device cannot do that now."""
-
 
 # bits of the condition registers
 QUES_BITS = {Alarm.OVERVOLTAGE: 0, Alarm.OVERCURRENT: 1, Alarm.OVERPOWER: 2}
@@ -49,121 +20,13 @@ OPER_CTO, OPER_SINK = 7, 12
 OPER_REGULATION = {"CV": 8, "CC": 9, "CP": 10}
 
 
-class Psb10000:
-    """The device at the terminals of a simulated battery. Volts, amperes and watts; positive charges the battery.
-
-    Faults: `wrong_identity` is another serial number, `nan` is for the protocol face, `output_refuses_off` keeps the
-    output on although it is told to switch off.
-    """
+class Psb10000(EaSupply):
+    """The supply with SCPI's status registers."""
 
     def __init__(self, world: World, serial: str) -> None:
-        self.world = world
-        self.serial = serial
-        self.faults: Faults = frozenset()
-        self.remote = False
-        self.local = False
-        self.output_on = False
-        self.levels = dict.fromkeys(Quantity, 0.0)
-        self.levels |= {q: q.nominal for q in (Quantity.POWER, Quantity.SINK_POWER)}
-        self.protections = {q: q.on_grid(q.nominal * PROTECTION_SPAN) for q in Quantity}
-        self.limits = {q: (0.0, q.on_grid(q.nominal * SETTING_SPAN)) for q in Quantity}
-        self.watches = default_watches()
-        self.alarms: set[Alarm | Event] = set()
-        self.alarm_counts = dict.fromkeys(Alarm, 0)
-        self.monitor_on = False
-        self.monitor_timeout_s = 5
-        self.socket_timeout_s = 5
-        self.timed_out = False
-        self._last_traffic = world.now()
-        self._next_protection_check = math.inf
+        super().__init__(world, serial)
         self._conditions = (0, 0)
         self.events = [0, 0]
-
-    # --- control -----------------------------------------------------------------------------------------------
-
-    def traffic(self) -> None:
-        """A message arrived: the communication watchdog starts anew."""
-        self._last_traffic = self.world.now()
-
-    def take_remote(self) -> None:
-        if self.local:
-            raise LocalError
-        self.remote = True
-        self.timed_out = False
-        self._observe()
-
-    def leave_remote(self) -> None:
-        """Give control back; the output goes off (factory setting of the state after remote control)."""
-        self.remote = False
-        self._switch(False)
-
-    def lock_local(self, local: bool) -> None:
-        """What somebody at the front panel does: takes the device, remote control or not."""
-        self.local = local
-        if local:
-            self.leave_remote()
-        self._observe()
-
-    def _demand_remote(self) -> None:
-        if not self.remote:
-            raise NotRemoteError
-
-    # --- settings ----------------------------------------------------------------------------------------------
-
-    def set_level(self, quantity: Quantity, value: float) -> None:
-        self._demand_remote()
-        low, high = self.limits[quantity]
-        self.levels[quantity] = quantity.between(low, high, value)
-        self._drive()
-
-    def set_protection(self, quantity: Quantity, value: float) -> None:
-        self._demand_remote()
-        self.protections[quantity] = quantity.between(0.0, quantity.nominal * PROTECTION_SPAN, value)
-        self._supervise()
-
-    def set_limit_low(self, quantity: Quantity, value: float) -> None:
-        """A limit may not exclude the present setting."""
-        self._demand_remote()
-        self.limits[quantity] = (quantity.between(0.0, self.levels[quantity], value), self.limits[quantity][1])
-
-    def set_limit_high(self, quantity: Quantity, value: float) -> None:
-        self._demand_remote()
-        most = quantity.nominal * SETTING_SPAN
-        self.limits[quantity] = (self.limits[quantity][0], quantity.between(self.levels[quantity], most, value))
-
-    def set_threshold(self, event: Event, value: float) -> None:
-        self._demand_remote()
-        quantity = event.quantity
-        self.watches[event].threshold = quantity.between(0.0, quantity.nominal * PROTECTION_SPAN, value)
-        self._supervise()
-
-    def set_action(self, event: Event, action: Action) -> None:
-        self._demand_remote()
-        self.watches[event].action = action
-        self._supervise()
-
-    def set_monitor(self, on: bool) -> None:
-        self._demand_remote()
-        self.monitor_on = on
-
-    def set_monitor_timeout(self, seconds: float) -> None:
-        self._demand_remote()
-        self.monitor_timeout_s = _whole(seconds, *MONITOR_RANGE_S)
-
-    def set_socket_timeout(self, seconds: float) -> None:
-        self._demand_remote()
-        self.socket_timeout_s = 0 if seconds == 0 else _whole(seconds, *SOCKET_RANGE_S)
-
-    # --- output ------------------------------------------------------------------------------------------------
-
-    def switch_output(self, on: bool) -> None:
-        self._demand_remote()
-        if on and self.alarms:
-            raise RefusedError("an alarm is not acknowledged")
-        if not on and "output_refuses_off" in self.faults:
-            raise RefusedError("simulated fault")
-        self._switch(on)
-        self._supervise()
 
     def reset(self) -> None:
         """*RST: remote control, output off, alarms acknowledged."""
@@ -171,79 +34,12 @@ class Psb10000:
         self.switch_output(False)
         self.acknowledge()
 
-    def _switch(self, on: bool) -> None:
-        self.output_on = on
-        self._next_protection_check = self.world.now() + PROTECTION_PERIOD_S if on else math.inf
-        self._drive()
-
-    def _drive(self) -> None:
-        levels = self.levels
-        source = Source(
-            voltage=levels[Quantity.VOLTAGE],
-            charge_current=levels[Quantity.CURRENT],
-            discharge_current=levels[Quantity.SINK_CURRENT],
-            charge_power=levels[Quantity.POWER],
-            discharge_power=levels[Quantity.SINK_POWER],
-        )
-        self.world.drive(source if self.output_on else None)
-        self._observe()
-
-    # --- supervision -------------------------------------------------------------------------------------------
-
-    def deadline(self) -> float:
-        watchdog = self._last_traffic + self.monitor_timeout_s if self.monitor_on and self.remote else math.inf
-        return min(watchdog, self._next_protection_check)
-
-    def elapse(self) -> None:
-        now = self.world.now()
-        if self.monitor_on and self.remote and now >= self._last_traffic + self.monitor_timeout_s:
-            self.timed_out = True
-            self.leave_remote()
-        if now >= self._next_protection_check:
-            self._next_protection_check = now + PROTECTION_PERIOD_S
-        self._supervise()
-
-    def _supervise(self) -> None:
-        """Trip on what exceeds its protection: the output goes off and the alarm stays until acknowledged."""
-        if self.output_on:
-            exceeded = self._exceeded()
-            if exceeded:
-                self.alarms |= exceeded
-                for alarm in self.alarm_counts.keys() & exceeded:
-                    self.alarm_counts[alarm] += 1
-                self._switch(False)
-        self._observe()
-
-    def _exceeded(self) -> set[Alarm | Event]:
-        """The protections and alarming events whose cause is present."""
-        at = self.world.terminal()
-        actual = {
-            Alarm.OVERVOLTAGE: (at.voltage, Quantity.VOLTAGE),
-            Alarm.OVERCURRENT: (at.current, Quantity.CURRENT),
-            Alarm.OVERPOWER: (at.power, Quantity.POWER),
-            Alarm.SINK_OVERCURRENT: (-at.current, Quantity.SINK_CURRENT),
-            Alarm.SINK_OVERPOWER: (-at.power, Quantity.SINK_POWER),
-        }
-        # half a step of the setting: a limit that holds the value at its protection does not trip it
-        found: set[Alarm | Event] = {
-            alarm for alarm, (value, q) in actual.items() if value > self.protections[q] + q.step / 2
-        }
-        if self.output_on:
-            found |= {event for event in present(self.watches, at) if self.watches[event].action is Action.ALARM}
-        return found
-
-    def acknowledge(self) -> None:
-        """Clear the alarms whose cause is gone."""
-        self.alarms &= self._exceeded()
-        self._observe()
-
-    # --- status ------------------------------------------------------------------------------------------------
-
     def questionable(self) -> int:
         shown = set(self.alarms)
         if self.output_on:
             shown |= present(self.watches, self.world.terminal())
-        bits = {event.bit if isinstance(event, Event) else QUES_BITS[event] for event in shown}
+        bits = {cause.bit for cause in shown if isinstance(cause, Event)}
+        bits |= {QUES_BITS[cause] for cause in shown if isinstance(cause, Alarm)}
         states = ((QUES_LOCAL, self.local), (QUES_REMOTE, self.remote), (QUES_OUTPUT, self.output_on))
         return sum(1 << bit for bit in bits | {bit for bit, on in states if on})
 
@@ -267,9 +63,3 @@ class Psb10000:
         """Read and clear an event register: 0 questionable, 1 operation."""
         events, self.events[index] = self.events[index], 0
         return events
-
-
-def _whole(value: float, low: int, high: int) -> int:
-    if not low <= value <= high or value != int(value):
-        raise OutOfRangeError
-    return int(value)

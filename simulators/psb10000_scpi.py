@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from simulators.ea_events import Action, Event
+from simulators.ea_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
+from simulators.ea_supply import Alarm, LocalError, NotRemoteError, RefusedError
 from simulators.faults import Faults
-from simulators.psb10000 import MODEL, Alarm, LocalError, NotRemoteError, Psb10000, RefusedError
-from simulators.psb10000_events import Action, Event
-from simulators.psb10000_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
+from simulators.psb10000 import MODEL, Psb10000
 from simulators.scpi import CommandTable, Handler, LineBuffer
 from simulators.world import World
 

@@ -1,4 +1,4 @@
-"""What the EA PSB 10000 watches besides its protections: thresholds with an action (OVD, UVD, OCD, UCD, OPD).
+"""What an EA supply watches besides its protections: thresholds with an action (OVD, UVD, OCD, UCD, OPD).
 
 Source: EA programming guide, SYSTem:CONFig and SYSTem:SINK:CONFig. Choice where it is silent: thresholds are compared
 while the output is on, and current and power only in their own direction.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from simulators.psb10000_quantities import PROTECTION_SPAN, Quantity
+from simulators.ea_quantities import PROTECTION_SPAN, Quantity
 from simulators.world import Terminal
 
 

@@ -1,4 +1,4 @@
-"""What can be set on the EA PSB 10500-90, its ratings, and the grid on which settings are held."""
+"""What can be set on an EA supply of 500 V, 90 A, 30 kW, its ratings, and the grid on which settings are held."""
 
 from __future__ import annotations
 
