@@ -33,7 +33,7 @@ def measured(say: Say) -> list[Row]:
             "PyBaMM": lambda: measure("peers", "pybamm_day"),
         },
         repeats=3,
-        budget=75,
+        budget=90,
         say=say,
     )
     whole, bare, peer = found.values()
