@@ -164,11 +164,15 @@ def measured(say: Say) -> list[Row]:
         budget=40,
         say=say,
     )
-    return [_row(name, one) for name, one in found.items()]
+    return [
+        _row(name, one, wanted=spread) for (name, one), (_, spread) in zip(found.items(), setups.values(), strict=True)
+    ]
 
 
-def _row(name: str, found: Measured) -> Row:
-    label, aim = f"scan start, {CHANNELS} x {1 / PERIOD:g} Hz, {name}", "p99 at most 1.5"
+def _row(name: str, found: Measured, wanted: bool) -> Row:
+    """`wanted` is False for what the line does not do."""
+    label = f"scan start, {CHANNELS} x {1 / PERIOD:g} Hz, {name}"
+    aim = "p99 at most 1.5" if wanted else "for comparison"
     if row := problem(label, aim, found):
         return row
     ratio = found["late_p99"] / found["bare_p99"]
@@ -179,5 +183,5 @@ def _row(name: str, found: Measured) -> Row:
         f"bare sleeper p50 {1e3 * found['bare_p50']:.2f}, p99 {1e3 * found['bare_p99']:.2f} ms",
         ratio,
         aim,
-        ratio <= 1.5,
+        ratio <= 1.5 if wanted else None,
     )
