@@ -38,6 +38,10 @@ class Client:
         body = {"author": author, "reason": reason}
         return await self._ask("POST", f"/api/stations/{station}/commands/{command}", body)
 
+    async def runs(self) -> list[dict[str, Any]]:
+        answer: Any = await self._ask("GET", "/api/runs")
+        return list(answer)
+
     async def result(self, run_id: str) -> dict[str, Any]:
         return await self._ask("GET", f"/api/runs/{run_id}")
 

@@ -211,6 +211,18 @@ def status(url: Url = None, as_json: Json = False) -> None:
             console.print(f"    alarm {alarm['message']} [{alarm['code']}]", highlight=False, markup=False)
 
 
+@app.command()
+def runs(url: Url = None, as_json: Json = False) -> None:
+    """List the newest runs with their verdicts and grades."""
+    answer = _with_client(settings(url), lambda client: client.runs())
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))
+        return
+    for entry in answer:
+        verdict = entry["verdict"] or "running"
+        print(f"{entry['run_id']:<20} {entry['started']}  {verdict:<12} {entry['grade'] or '-'}")
+
+
 def _station_command(name: str, doc: str) -> None:
     def command(
         station: StationName, reason: ReasonText = "", url: Url = None, author: Author = None, as_json: Json = False
