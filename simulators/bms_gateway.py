@@ -41,6 +41,8 @@ TEMPERATURES = range(300, 332)
 class BmsGateway(Registers):
     """Faults: `nan` is a battery whose CAN has gone quiet, `wrong_identity` another map version."""
 
+    idle_timeout_s = 0.0
+
     def __init__(self, world: World, model: DutModel, code: str) -> None:
         self.world = world
         self.model = model

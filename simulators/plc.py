@@ -31,6 +31,8 @@ class PlcInterlock(Registers):
     Faults: `estop` breaks the E-stop chain, `door` opens the door, `wrong_identity` is another map version.
     """
 
+    idle_timeout_s = 0.0
+
     def __init__(self, world: World) -> None:
         self.world = world
         self.faults: Faults = frozenset()

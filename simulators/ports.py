@@ -24,13 +24,20 @@ class TextDevice(Faulty, Protocol):
     @property
     def idle_timeout_s(self) -> float: ...
 
+    def status_byte(self) -> int:
+        """What *STB? would answer, for a serial poll."""
+        ...
+
     def face(self) -> TextFace:
         """A face for a new connection; all of them share the device."""
         ...
 
 
 class RegisterDevice(Faulty, Protocol):
-    """A Modbus instrument or a bus of several."""
+    """A Modbus instrument or a bus of several. A socket silent for `idle_timeout_s` is closed (0: never)."""
+
+    @property
+    def idle_timeout_s(self) -> float: ...
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
         """The answer PDU; None is silence."""

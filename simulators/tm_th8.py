@@ -99,6 +99,8 @@ class Th8Bus:
     Faults: `wrong_identity` is another thermistor type, `nan` breaks every sensor.
     """
 
+    idle_timeout_s = 0.0
+
     def __init__(self, world: World, units: Sequence[int]) -> None:
         self.world = world
         self.faults: Faults = frozenset()
