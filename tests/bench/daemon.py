@@ -70,19 +70,24 @@ def _line(directory: Path) -> dict[str, Any]:
 @contextmanager
 def _running(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """A process of ours and the event by which it says that it is ready; ended by SIGTERM."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    try:
-        yield process, json.loads(process.stdout.readline())
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
+        assert process.stdout is not None
         try:
-            process.communicate(timeout=END_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            said = process.stdout.readline()
+            if not said:
+                log.seek(0)
+                raise RuntimeError(f"python {' '.join(arguments[:3])}: {log.read().decode().strip().splitlines()[-1:]}")
+            yield process, json.loads(said)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.communicate(timeout=END_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 def _await_idle(url: str) -> None:
