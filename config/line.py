@@ -25,10 +25,12 @@ class Strict(BaseModel):
 
 
 class VisaLinkConfig(Strict):
-    """An instrument behind PyVISA, e.g. `TCPIP::127.0.0.1::5025::SOCKET`."""
+    """An instrument by VISA address, e.g. `TCPIP::10.0.0.7::5025::SOCKET` or `TCPIP::10.0.0.8,1024::inst0::INSTR`."""
 
     kind: Literal["visa"]
     address: str
+    # what ends a line sent; answers may end with either
+    terminator: Literal["LF", "CRLF"] = "LF"
     timeout_s: Positive = 2.0
     spacing_s: Annotated[float, Field(ge=0, le=1)] = 0.0
 

@@ -14,8 +14,8 @@ from drivers.links import Link, ModbusRtuLink, ModbusTcpLink, SerialLink, VisaLi
 def wire_links(key: str, instrument: InstrumentConfig) -> Link:
     """The link of one instrument; not opened yet."""
     match instrument.link:
-        case VisaLinkConfig(address=address, timeout_s=timeout, spacing_s=spacing):
-            return VisaLink(address, timeout=timeout, spacing=spacing)
+        case VisaLinkConfig(address=address, terminator=terminator, timeout_s=timeout, spacing_s=spacing):
+            return VisaLink(address, terminator=terminator, timeout=timeout, spacing=spacing)
         case SerialLinkConfig(port=port, baudrate=baudrate, timeout_s=timeout):
             return SerialLink(port, baudrate=baudrate, timeout=timeout)
         case ModbusTcpLinkConfig(host=host, port=number, timeout_s=timeout):

@@ -136,7 +136,8 @@ class ThreadedTextLink:
 
     async def close(self) -> None:
         self._is_open = False
-        self._interrupt()
+        if self._lock.locked():  # an idle session may end in its own way
+            self._interrupt()
         async with self._lock:
             await asyncio.get_running_loop().run_in_executor(self._worker, self._drop)
 

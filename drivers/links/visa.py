@@ -1,4 +1,4 @@
-"""PyVISA with the PyVISA-py backend: raw TCP sockets and serial ports by VISA address.
+"""PyVISA with the PyVISA-py backend: raw TCP sockets, VXI-11 and serial ports by VISA address.
 
 The waiting is ours: PyVISA-py's own read spins on a closed peer until the timeout, its write ignores the timeout, and
 its open reports success for a refused port. So we wait with poll() first and call the library when it cannot block.
@@ -9,17 +9,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import socket
 import struct
 import time
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from drivers.errors import ADDRESS, CLOSED, DESCRIPTORS, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
 from drivers.links.serial_port import SerialSession
 from drivers.links.text import LONGEST_LINE, Session, ThreadedTextLink
+
+_TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n"}
+# the port is written out: without it the portmapper would have to be asked; HiSLIP is another protocol
+_VXI11 = re.compile(r"TCPIP\d*::(?P<host>[^:,]+),(?P<port>\d{1,5})::(?P<device>(?!hislip)[^:]+)::INSTR", re.IGNORECASE)
 
 _manager: Any = None
 _manager_lock = Lock()
@@ -37,23 +42,38 @@ def _resource_manager() -> Any:
 
 
 class VisaLink(ThreadedTextLink):
-    """`TCPIP::host::port::SOCKET` or `ASRL/dev/ttyS0::INSTR` (9600 8N1); lines end with LF both ways."""
+    """`TCPIP::host::port::SOCKET`, `TCPIP::host,port::inst0::INSTR` (VXI-11) or `ASRL/dev/ttyS0::INSTR` (9600 8N1)."""
 
-    def __init__(self, address: str, *, timeout: float = 2.0, spacing: float = 0.0) -> None:
-        """timeout of connecting, of each send and of each answer, and least distance of two messages, in s."""
+    def __init__(
+        self,
+        address: str,
+        *,
+        terminator: Literal["LF", "CRLF"] = "LF",
+        timeout: float = 2.0,
+        spacing: float = 0.0,
+    ) -> None:
+        """timeout of connecting, of each send and of each answer, and least distance of two messages, in s.
+
+        The terminator ends what is sent; answers may end with LF or CR+LF.
+        """
         super().__init__(
             address,
             partial(_open_session, address, timeout),
-            terminator=b"\n",
+            terminator=_TERMINATORS[terminator],
             spacing=spacing,
             quarantine=timeout if address.upper().startswith("ASRL") else 0.0,
         )
 
 
 def _open_session(address: str, timeout: float) -> Session:
+    if (vxi11 := _VXI11.fullmatch(address)) is not None:
+        from drivers.links.vxi11 import Vxi11Session
+
+        return Vxi11Session(address, vxi11["host"], int(vxi11["port"]), vxi11["device"], timeout)
     is_socket = address.upper().startswith("TCPIP") and address.upper().endswith("::SOCKET")
     if not is_socket and not address.upper().startswith("ASRL"):
-        raise LinkError(ADDRESS, f"{address} is no TCPIP::host::port::SOCKET and no ASRL address")
+        forms = "TCPIP::host::port::SOCKET, TCPIP::host,port::inst0::INSTR or ASRLport::INSTR"
+        raise LinkError(ADDRESS, f"{address} is not of the form {forms}")
     milliseconds = max(1, round(timeout * 1000))
     try:
         resource = _resource_manager().open_resource(

@@ -40,6 +40,14 @@ async def test_asks_and_answers() -> None:
         await link.close()
 
 
+async def test_lines_end_as_the_instrument_wants_them() -> None:
+    async with tcp_peer(answering({b"*IDN?\r\n": b"HIOKI,BT3562A,0,V1.00\r\n"})) as port:
+        link = VisaLink(f"TCPIP::127.0.0.1::{port}::SOCKET", terminator="CRLF", timeout=TIMEOUT)
+        await link.open()
+        assert await link.query("*IDN?") == "HIOKI,BT3562A,0,V1.00"
+        await link.close()
+
+
 async def test_a_refused_port_is_found_at_open() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
