@@ -1,7 +1,8 @@
-"""Hioki BT3562 battery tester: 1 kHz AC resistance and open-circuit voltage.
+"""Hioki BT3562 battery tester and its sisters: 1 kHz AC resistance and open-circuit voltage.
 
-Source: BT3562A981 instruction manual, chapter 8. Lines end with CR+LF (RS-232C). There is no error queue: errors
-are bits of `*ESR?`, and a wrong query, or `:READ?` in continuous measurement, simply gets no answer.
+Source: BT3562A981 instruction manual, chapter 8. Lines end with CR+LF, on RS-232C (BT3562, BT3563) as on LAN port 23 of
+the models with an A. There is no error queue: errors are bits of `*ESR?`, and a wrong query, or `:READ?` in continuous
+measurement, simply gets no answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from drivers.numbers import parse_integer, parse_number
 from drivers.roles import Identity, ImpedanceReading
 
 RESISTANCE_RANGES = (3e-3, 30e-3, 300e-3, 3.0, 30.0, 300.0, 3000.0)
-VOLTAGE_RANGES = (6.0, 60.0)
+# V, by model: the highest is what the terminals may see
+VOLTAGE_RANGES = {
+    "BT3561A": (6.0, 60.0),
+    "BT3562": (6.0, 60.0),
+    "BT3562A": (6.0, 60.0, 100.0),
+    "BT3563": (6.0, 60.0, 300.0),
+    "BT3563A": (6.0, 60.0, 300.0),
+}
 RATES = ("EXFAST", "FAST", "MEDIUM", "SLOW")
 SETTLING = 0.1  # s to wait after settings, before :READ?
 # *ESR? bits; power-on (128) is no error
@@ -29,6 +37,14 @@ def choose_range(magnitude: float, ranges: Sequence[float]) -> float:
     if not fitting:
         raise ConfigError(f"{magnitude:g} is beyond the highest range {ranges[-1]:g}; correct the line file")
     return fitting[0]
+
+
+def voltage_ranges(model: str) -> tuple[float, ...]:
+    """V of a model as *IDN? names it, `BT3562-01` being a BT3562 with GP-IB."""
+    known = VOLTAGE_RANGES.get(model.partition("-")[0])
+    if known is None:
+        raise IdentityError("model", f"one of {', '.join(VOLTAGE_RANGES)}", model)
+    return known
 
 
 def parse_value(field: str) -> float | None:
@@ -64,8 +80,6 @@ def check_events(answer: str) -> None:
 class HiokiBt3562:
     """Role ImpedanceMeter. Without expected magnitudes it selects ranges by itself (slower)."""
 
-    max_voltage = 60.0
-
     def __init__(
         self,
         link: TextLink,
@@ -84,20 +98,30 @@ class HiokiBt3562:
         self._link = link
         self._model, self._serial = model, serial
         self._rate = rate
-        self._ranges: tuple[float, float] | None = None
-        if resistance is not None and voltage is not None:
-            self._ranges = choose_range(resistance, RESISTANCE_RANGES), choose_range(voltage, VOLTAGE_RANGES)
+        self._expected_voltage = voltage
+        if voltage is not None:  # with a model it is known before connect() whether it fits
+            choose_range(voltage, VOLTAGE_RANGES.get(model) or VOLTAGE_RANGES["BT3563"])
+        self._resistance_range = None if resistance is None else choose_range(resistance, RESISTANCE_RANGES)
+        self._voltage_ranges: tuple[float, ...] | None = None
+
+    @property
+    def max_voltage(self) -> float:
+        if self._voltage_ranges is None:
+            raise DeviceError("the highest voltage is unknown before connect()")
+        return self._voltage_ranges[-1]
 
     async def connect(self) -> Identity:
         await self._link.open()
         answered = parse_idn(await self._link.query("*IDN?"))
-        if answered.manufacturer != "HIOKI" or not answered.model.startswith("BT356"):
-            raise IdentityError("model", "HIOKI BT356x", f"{answered.manufacturer} {answered.model}")
+        if answered.manufacturer != "HIOKI":
+            raise IdentityError("maker", "HIOKI", answered.manufacturer)
+        ranges = voltage_ranges(answered.model)
         # the serial field is always 0: it says nothing
         serial = "" if answered.serial == "0" else answered.serial
         identity = Identity(answered.manufacturer, answered.model, serial, answered.firmware)
         check_identity(identity, self._model, self._serial)
-        await self._configure()
+        await self._configure(ranges)
+        self._voltage_ranges = ranges
         return identity
 
     async def close(self) -> None:
@@ -114,15 +138,15 @@ class HiokiBt3562:
         check_events(events)
         return parse_reading(reading)
 
-    async def _configure(self) -> None:
+    async def _configure(self, voltage_ranges: Sequence[float]) -> None:
         await self._link.query("*ESR?")  # clears power-on and what former clients did wrong
         await self._link.write(":SYST:HEAD OFF")
         await self._set_word(":FUNC", "RV")
-        if self._ranges is None:
+        if self._resistance_range is None or self._expected_voltage is None:
             await self._set_word(":AUT", "ON")
         else:
-            await self._set_range(":RES:RANG", self._ranges[0])
-            await self._set_range(":VOLT:RANG", self._ranges[1])
+            await self._set_range(":RES:RANG", self._resistance_range)
+            await self._set_range(":VOLT:RANG", choose_range(self._expected_voltage, voltage_ranges))
         await self._set_word(":SAMP:RATE", self._rate)
         await self._set_word(":TRIG:SOUR", "IMMEDIATE")
         await self._set_word(":INIT:CONT", "OFF")

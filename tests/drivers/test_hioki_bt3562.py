@@ -52,11 +52,41 @@ async def test_connect_sets_reads_back_and_lets_it_settle() -> None:
     await driver.close()
 
 
+@pytest.mark.parametrize(
+    ("model", "volts"), [("BT3561A", 60), ("BT3562-01", 60), ("BT3562A", 100), ("BT3563", 300), ("BT3563A", 300)]
+)
+async def test_the_model_says_what_its_terminals_may_see(model: str, volts: float) -> None:
+    idn = (b"*IDN?\r\n", f"HIOKI,{model},0,V1.00\r\n".encode())
+    driver: ImpedanceMeter = HiokiBt3562(memory([idn, *CONNECT[1:]]))
+    with pytest.raises(DeviceError, match="before connect"):
+        _ = driver.max_voltage
+    await driver.connect()
+    assert driver.max_voltage == volts
+
+
+async def test_an_expected_voltage_selects_a_range_of_the_model_that_answers() -> None:
+    idn = (b"*IDN?\r\n", b"HIOKI,BT3562A,0,V1.00\r\n")
+    ranges = [*RANGES[:2], (b":VOLT:RANG 100\r\n", b""), (b":VOLT:RANG?\r\n", b"100.000E+0\r\n")]
+    transcript = [idn, IDN[1], *FUNCTION, *ranges, *REST]
+    await HiokiBt3562(memory(transcript), resistance=0.012, voltage=92.0).connect()
+    with pytest.raises(ConfigError, match="92 is beyond the highest range 60"):
+        await HiokiBt3562(memory([*IDN, *FUNCTION, *RANGES[:2]]), resistance=0.012, voltage=92.0).connect()
+
+
 async def test_expected_magnitudes_choose_fixed_ranges() -> None:
     await HiokiBt3562(memory([*IDN, *FUNCTION, *RANGES, *REST]), resistance=0.012, voltage=45.0).connect()
 
 
-@pytest.mark.parametrize("options", [{"resistance": 1.0}, {"resistance": 1.0, "voltage": 61.0}, {"rate": "QUICK"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"resistance": 1.0},
+        {"resistance": 1.0, "voltage": 301.0},
+        {"model": "BT3562", "resistance": 1.0, "voltage": 61.0},
+        {"model": "BT3562A", "resistance": 1.0, "voltage": 101.0},
+        {"rate": "QUICK"},
+    ],
+)
 def test_settings_that_make_no_sense(options: Mapping[str, object]) -> None:
     with pytest.raises(ConfigError):
         HiokiBt3562(memory([]), **options)  # type: ignore[arg-type]
