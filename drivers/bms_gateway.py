@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from drivers import words
 from drivers.errors import AnswerError, IdentityError
 from drivers.identity import check_identity
 from drivers.links import RegisterLink
@@ -32,15 +33,6 @@ FAULTS = (
 )
 
 
-def parse_code(registers: Sequence[int]) -> str:
-    """The battery code: ASCII, two characters a register, padded with NUL."""
-    raw = b"".join(register.to_bytes(2, "big") for register in registers).rstrip(b"\0")
-    text = raw.decode("ascii", "replace")
-    if not text.isascii() or not text.isprintable():
-        raise AnswerError("the battery code is not printable ASCII", raw)
-    return text.strip()
-
-
 def parse_faults(bits: int) -> tuple[str, ...]:
     """Names of the fault bits; one that the map does not name is shown by its number."""
     return tuple(FAULTS[bit] if bit < len(FAULTS) else f"fault {bit}" for bit in range(32) if bits >> bit & 1)
@@ -59,7 +51,7 @@ def parse_battery(head: Sequence[int], cells: Sequence[int], sensors: Sequence[i
         full_charge_capacity=head[9] / 100,
         insulation=None if head[10] == NO_WORD else head[10] * 1000.0,
         faults=parse_faults(head[14] << 16 | head[15]),
-        code=parse_code(head[20:36]),
+        code=words.text(head[20:36], "battery code"),
     )
 
 

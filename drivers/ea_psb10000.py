@@ -7,19 +7,22 @@ gone by then, so it is checked before anything is driven.
 
 from __future__ import annotations
 
-import math
-from typing import TypeVar
-
+from drivers.ea import (
+    PROTECTION_HEADROOM,
+    REMOTE_LOST,
+    SETTING_HEADROOM,
+    check_range,
+    compare,
+    is_close,
+    watchdog_seconds,
+)
 from drivers.errors import AnswerError, DeviceError, IdentityError, SettingError
 from drivers.identity import check_identity, parse_idn
 from drivers.links import TextLink
 from drivers.numbers import parse_integer, parse_number, parse_quantity
 from drivers.roles import CyclerRatings, CyclerReading, Identity, Protection, Regulation
+from drivers.scpi import parse_error
 
-# The instrument resolves settings to nominal / 0xCCCC and accepts 102 % of nominal, protections up to 110 %.
-STEPS = 0xCCCC
-SETTING_HEADROOM = 1.02
-PROTECTION_HEADROOM = 1.10
 ERROR_QUEUE_DEPTH = 5
 
 # STATus:QUEStionable bits
@@ -28,11 +31,8 @@ REMOTE_BIT, OUTPUT_BIT = 10, 11
 # STATus:OPERation bits
 CTO_BIT = 7
 REGULATIONS = {8: Regulation.VOLTAGE, 9: Regulation.CURRENT, 10: Regulation.POWER, 11: Regulation.RESISTANCE}
-REMOTE_LOST = "REMOTE LOST"
 
 READ = ("MEAS:ARR?", "STAT:QUES:COND?", "STAT:OPER:COND?")
-
-T = TypeVar("T")
 
 
 def format_setting(value: float) -> str:
@@ -47,14 +47,6 @@ def parse_measurement(answer: str) -> tuple[float, float, float]:
         raise AnswerError("expected voltage, current, power from MEAS:ARR?", answer)
     voltage, current, power = (parse_number(field, unit) for field, unit in zip(fields, "VAW", strict=True))
     return voltage, current, power
-
-
-def parse_error(answer: str) -> tuple[int, str]:
-    """Read `-221,"Settings conflict"`: code and text; code 0 is no error."""
-    code, comma, text = answer.partition(",")
-    if not comma:
-        raise AnswerError("expected a code and a text from SYST:ERR?", answer)
-    return parse_integer(code, -32768, 32767), text.strip().strip('"')
 
 
 def parse_switch(answer: str) -> bool:
@@ -114,8 +106,7 @@ class EaPsb10000:
         await self._link.close()
 
     async def arm(self, protection: Protection, watchdog: float) -> None:
-        if not 1 <= watchdog <= 36000:
-            raise SettingError(f"the communication watchdog takes 1 to 36000 s, not {watchdog:g} s")
+        seconds = watchdog_seconds(watchdog)
         nominal = self.ratings
         await self._link.write("SYST:LOCK ON")
         await self._check_owner("REMOTE")
@@ -131,9 +122,8 @@ class EaPsb10000:
         # Power is bounded by the protections; a lower power goal would only distort CC and CV.
         await self._set("POW", nominal.power, "W", nominal.power)
         await self._set("SINK:POW", nominal.power, "W", nominal.power)
-        seconds = math.floor(watchdog)  # whole seconds only: rather early than late
         await self._link.write(f"SYST:COMM:MON:TIM {seconds}")
-        _compare("SYST:COMM:MON:TIM", seconds, parse_integer(await self._link.query("SYST:COMM:MON:TIM?")))
+        compare("SYST:COMM:MON:TIM", seconds, parse_integer(await self._link.query("SYST:COMM:MON:TIM?")))
         await self._switch_watchdog(True)
         await self._check_errors()
 
@@ -151,8 +141,8 @@ class EaPsb10000:
 
     async def drive(self, current: float, voltage: float) -> None:
         nominal = self.ratings
-        _check_range("current", abs(current), "A", nominal.current, SETTING_HEADROOM)
-        _check_range("VOLT", voltage, "V", nominal.voltage, SETTING_HEADROOM)
+        check_range("current", abs(current), "A", nominal.current, SETTING_HEADROOM)
+        check_range("VOLT", voltage, "V", nominal.voltage, SETTING_HEADROOM)
         await self._check_remote()
         active = "CURR" if current > 0 else "SINK:CURR"
         # the idle direction first: at no moment may both directions be open
@@ -189,17 +179,16 @@ class EaPsb10000:
         self, command: str, value: float, unit: str, nominal: float, headroom: float = SETTING_HEADROOM
     ) -> None:
         """Write a setting and compare what reads back, to a digit of the answer or a step of the instrument."""
-        _check_range(command, value, unit, nominal, headroom)
+        check_range(command, value, unit, nominal, headroom)
         await self._link.write(f"{command} {format_setting(value)}")
         answer = parse_quantity(await self._link.query(f"{command}?"), unit)
-        tolerance = max(answer.resolution, nominal / STEPS) * (1 + 1e-9)
-        if abs(answer.value - value) > tolerance:
+        if not is_close(answer.value, value, nominal, answer.resolution):
             await self._check_errors()  # the instrument's own reason says more
-            _compare(command, f"{value:g} {unit}", f"{answer.value:g} {unit}")
+            compare(command, f"{value:g} {unit}", f"{answer.value:g} {unit}")
 
     async def _switch_watchdog(self, on: bool) -> None:
         await self._link.write(f"SYST:COMM:MON:ACT {_word(on)}")
-        _compare("SYST:COMM:MON:ACT", on, parse_switch(await self._link.query("SYST:COMM:MON:ACT?")))
+        compare("SYST:COMM:MON:ACT", on, parse_switch(await self._link.query("SYST:COMM:MON:ACT?")))
 
     async def _check_owner(self, expected: str) -> None:
         owner = await self._link.query("SYST:LOCK:OWN?")
@@ -230,19 +219,6 @@ class EaPsb10000:
                 break
             errors.append((code, text))
         return errors
-
-
-def _check_range(command: str, value: float, unit: str, nominal: float, headroom: float) -> None:
-    if not 0 <= value <= nominal * headroom:
-        raise SettingError(
-            f"{command} {value:g} {unit} is outside 0..{nominal * headroom:g} {unit}, "
-            f"{headroom:.0%} of nominal; check the recipe against the instrument"
-        )
-
-
-def _compare(command: str, written: T, read_back: T) -> None:
-    if read_back != written:
-        raise SettingError(f"{command}: wrote {written}, reads back {read_back}; check the instrument's limits")
 
 
 def _word(on: bool) -> str:

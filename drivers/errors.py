@@ -68,6 +68,14 @@ class DeviceError(InstrumentError):
     code = "E-DEVICE"
 
 
+class RefusedError(DeviceError):
+    """A Modbus exception answer: `exception_code` is what the instrument sent, its meaning the driver's to know."""
+
+    def __init__(self, message: str, exception_code: int, *, instrument: str = "") -> None:
+        super().__init__(message, instrument=instrument)
+        self.exception_code = exception_code
+
+
 class ConfigError(InstrumentError):
     """The line file gives a driver settings that it does not know or cannot use."""
 

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from drivers.errors import AnswerError, DeviceError
+from drivers.errors import AnswerError, RefusedError
 
 if TYPE_CHECKING:
     from pymodbus.pdu.pdu import ModbusPDU
@@ -36,7 +36,7 @@ _EXCEPTIONS = {
 class RegisterLink(Protocol):
     """Zero-based protocol addresses; registers are 0..65535.
 
-    Raises LinkError, AnswerError for an answer that does not fit the request, DeviceError for an exception answer.
+    Raises LinkError, AnswerError for an answer that does not fit the request, RefusedError for an exception answer.
     """
 
     @property
@@ -102,7 +102,8 @@ class RegisterConversation:
 
     async def _read_bits(self, function: int, unit: int, address: int, count: int) -> list[bool]:
         answer = await self._ask(function, unit, address, count=count)
-        if len(answer.bits) != (count + 7) // 8 * 8:  # answers come in whole bytes
+        # answers come in whole bytes; EA's "limited" compliance answers one coil with two, FF 00 or 00 00
+        if len(answer.bits) != (count + 7) // 8 * 8 and (count, len(answer.bits)) != (1, 16):
             raise AnswerError(f"unit {unit}: {len(answer.bits)} bits for the {count} asked at address {address}")
         return [bool(bit) for bit in answer.bits[:count]]
 
@@ -130,9 +131,10 @@ class RegisterConversation:
         answer = await self._exchange(request, repeatable=function <= READ_INPUT_REGISTERS)
         if answer.isError():
             name = _EXCEPTIONS.get(answer.exception_code, "unknown exception")
-            raise DeviceError(
+            raise RefusedError(
                 f"unit {unit} refused function {function} at address {address}: Modbus exception "
-                f"{answer.exception_code}, {name}; check model and register map"
+                f"{answer.exception_code}, {name}; check model and register map",
+                answer.exception_code,
             )
         if answer.function_code != function:
             raise AnswerError(f"unit {unit} answered function {answer.function_code} to function {function}")

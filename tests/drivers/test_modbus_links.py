@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from pymodbus.framer.rtu import FramerRTU
 
-from drivers.errors import AnswerError, DeviceError
+from drivers.errors import AnswerError, DeviceError, RefusedError
 from drivers.links import ModbusRtuLink, ModbusTcpLink, RegisterLink
 from tests.drivers.peers import Handler, Pty, pty_peer, tcp_peer
 from tests.drivers.test_visa_link import code_of
@@ -92,6 +92,16 @@ async def test_every_request_of_the_interface() -> None:
         await link.close()
 
 
+@pytest.mark.parametrize(("answer", "state"), [("ff00", True), ("0000", False)])
+async def test_one_coil_may_come_in_two_bytes(answer: str, state: bool) -> None:
+    """EA's "limited" Modbus compliance."""
+    async with tcp_peer(tcp_server(lambda unit, pdu: bytes.fromhex(f"01 02 {answer}"))) as port:
+        link = tcp(port)
+        await link.open()
+        assert await link.read_coils(0, 402, 1) == [state]
+        await link.close()
+
+
 async def test_refused_and_not_open() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -131,8 +141,9 @@ async def test_an_exception_answer_is_raised_with_its_name_and_not_repeated() ->
     async with tcp_peer(tcp_server(lambda unit, pdu: bytes([pdu[0] | 0x80, 2]), requests)) as port:
         link = tcp(port)
         await link.open()
-        with pytest.raises(DeviceError, match="exception 2, illegal data address"):
+        with pytest.raises(RefusedError, match="exception 2, illegal data address") as caught:
             await link.read_holding_registers(1, 200, 2)
+        assert caught.value.exception_code == 2
         with pytest.raises(DeviceError):
             await link.write_register(1, 0, 1)
         assert len(requests) == 2
