@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from drivers.bms_gateway import BmsGateway
+from drivers.ea_bt20000 import EaBt20000
 from drivers.ea_psb10000 import EaPsb10000
 from drivers.errors import ConfigError
 from drivers.hioki_bt3562 import HiokiBt3562
 from drivers.icpdas_tm_th8 import IcpdasTmTh8
+from drivers.keithley_daq6510 import KeithleyDaq6510
 from drivers.links import Link
 from drivers.plc_interlock import PlcInterlock
 from drivers.roles import Instrument
 
 LINK_KINDS = {"text": "visa or serial", "registers": "modbus_tcp or modbus_rtu"}
-SettingKind = Literal["number", "text", "integers"]
+SettingKind = Literal["number", "integer", "text", "integers", "text or integers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,18 @@ def _fits(kind: SettingKind, value: object) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
         case "text":
             return isinstance(value, str)
+        case "integer":
+            return type(value) is int
         case "integers":
             return isinstance(value, list | tuple) and all(type(item) is int for item in value)
+        case "text or integers":
+            return _fits("text", value) or _fits("integers", value)
 
 
 CATALOG: Mapping[str, DriverEntry] = {
     entry.name: entry
     for entry in (
+        DriverEntry("ea_bt20000", "cycler", "registers", EaBt20000, {"unit": Setting("unit", "integer")}),
         DriverEntry("ea_psb10000", "cycler", "text", EaPsb10000),
         DriverEntry(
             "hioki_bt3562",
@@ -91,6 +98,17 @@ CATALOG: Mapping[str, DriverEntry] = {
             "registers",
             IcpdasTmTh8,
             {"units": Setting("units", "integers", required=True)},
+        ),
+        DriverEntry(
+            "keithley_daq6510",
+            "temperature_scanner",
+            "text",
+            KeithleyDaq6510,
+            {
+                "channels": Setting("channels", "text or integers", required=True),
+                "thermocouple": Setting("thermocouple", "text"),
+                "thermistor_ohm": Setting("thermistor", "number"),
+            },
         ),
         DriverEntry(
             "plc_interlock",

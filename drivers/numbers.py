@@ -17,6 +17,7 @@ _QUANTITY = re.compile(rf"({_NUMBER}) ?([A-Za-z%]*)")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 # IEEE 488.2 / SCPI: 9.9E37 stands for infinity, 9.91E37 for not-a-number; no instrument measures anything near them.
 _SCPI_OVERFLOW = 1e30
+_SCPI_INFINITY = Decimal("9.9E37")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ def parse_quantity(text: str, unit: str) -> Quantity:
 def parse_number(text: str, unit: str = "") -> float:
     """The value of parse_quantity()."""
     return parse_quantity(text, unit).value
+
+
+def parse_reading(text: str) -> float | None:
+    """A number without unit; None for SCPI's overflow, 9.9E37 of either sign, which is no value and no error."""
+    match = _QUANTITY.fullmatch(text.strip(" "))
+    if match is not None and not match[2] and abs(Decimal(match[1])) == _SCPI_INFINITY:
+        return None
+    return parse_number(text)
 
 
 def parse_integer(text: str, lowest: int = 0, highest: int = 65535) -> int:

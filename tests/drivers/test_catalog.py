@@ -18,9 +18,12 @@ def link(kind: str) -> Link:
 @pytest.mark.parametrize(
     ("name", "role", "settings"),
     [
+        ("ea_bt20000", "cycler", {"unit": 1}),
         ("ea_psb10000", "cycler", {}),
         ("hioki_bt3562", "impedance_meter", {"resistance_ohm": 0.03, "voltage_v": 45, "rate": "SLOW"}),
         ("icpdas_tm_th8", "temperature_scanner", {"units": [1, 2]}),
+        ("keithley_daq6510", "temperature_scanner", {"channels": "101:108", "thermistor_ohm": 5000}),
+        ("keithley_daq6510", "temperature_scanner", {"channels": [101, 102], "thermocouple": "T"}),
         ("plc_interlock", "interlock", {"heartbeat_timeout_s": 3}),
         ("bms_gateway", "battery_monitor", {}),
     ],
@@ -42,6 +45,8 @@ async def test_every_driver_by_name(name: str, role: str, settings: dict[str, ob
         ("icpdas_tm_th8", {}, "driver icpdas_tm_th8 needs the setting 'units' (integers)"),
         ("icpdas_tm_th8", {"units": [1, True]}, "setting units of driver icpdas_tm_th8 must be integers"),
         ("hioki_bt3562", {"rate": 3}, "setting rate of driver hioki_bt3562 must be text, not 3"),
+        ("ea_bt20000", {"unit": 1.0}, "must be integer, not 1.0"),
+        ("keithley_daq6510", {"channels": 101}, "must be text or integers, not 101"),
         ("plc_interlock", {"heartbeat_timeout_s": "3"}, "must be number"),
     ],
 )

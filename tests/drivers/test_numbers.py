@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import AnswerError
-from drivers.numbers import parse_integer, parse_number, parse_quantity, signed
+from drivers.numbers import parse_integer, parse_number, parse_quantity, parse_reading, signed
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,17 @@ def test_what_is_written_is_read(number: object, unit: str) -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e29, max_value=1e29))
 def test_exponents_are_read(value: float) -> None:
     assert parse_number(f"{value:.9E}") == float(f"{value:.9E}")
+
+
+@pytest.mark.parametrize("text", ["9.9E37", "+9.9E+37", "9.900000E+37", "-9.9E37", " 99E36"])
+def test_an_overflow_is_a_reading_without_a_value(text: str) -> None:
+    assert parse_reading(text) is None
+
+
+@pytest.mark.parametrize("text", ["9.91E37", "9.9E36", "9.9E37V", "nan", "", "9.9E38"])
+def test_what_is_no_reading(text: str) -> None:
+    with pytest.raises(AnswerError):
+        parse_reading(text)
 
 
 @given(st.integers(-40000, 70000))
