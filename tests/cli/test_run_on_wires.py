@@ -1,0 +1,170 @@
+"""One battery on real wires: what `evaline run` shows, leaves behind, and tells the factory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+
+from config.line import EmbeddedBroker as BrokerConfig
+from controller.broker import EmbeddedBroker
+from controller.journal import JournalReader
+from tests.cli.plant import CODE, WITHIN, Data, Plant, recipe
+
+ROOT = "evaline/pohang/evaluation/line1"
+
+
+class Listener:
+    """A plain MQTT 3.1.1 client that keeps what it was told, and what the journal knew at that moment."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self.messages: list[tuple[str, bool, Data]] = []
+        self.committed_at_result: list[Data | None] = []
+        self._news = asyncio.Condition()
+        self._end = asyncio.Event()
+
+    async def disconnected(self) -> None:
+        """The broker has ended, so nothing more can come."""
+        async with asyncio.timeout(WITHIN):
+            await self._end.wait()
+
+    async def listen(self, client: aiomqtt.Client) -> None:
+        with suppress(aiomqtt.MqttError):
+            await self._listen(client)
+        self._end.set()
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            topic, payload = message.topic.value, json.loads(message.payload)
+            if topic.endswith("/result"):
+                reader = JournalReader(self._journal)
+                self.committed_at_result.append(reader.result(payload["data"]["run_id"]))
+                reader.close_reads()
+            async with self._news:
+                self.messages.append((topic.removeprefix(f"{ROOT}/"), bool(message.retain), payload))
+                self._news.notify_all()
+
+    async def told(self, topic: str, **expected: Any) -> Data:
+        """Wait for a message on a topic with these values in it."""
+
+        def found() -> Data | None:
+            for name, _, payload in self.messages:
+                if name == topic and expected.items() <= payload.items():
+                    return payload
+            return None
+
+        async with asyncio.timeout(WITHIN), self._news:
+            await self._news.wait_for(lambda: found() is not None)
+        answer = found()
+        assert answer is not None
+        return answer
+
+    def all_of(self, topic: str) -> list[Data]:
+        return [payload for name, _, payload in self.messages if name == topic]
+
+
+@asynccontextmanager
+async def listening(host: str, port: int, password: str, journal: Path) -> AsyncIterator[Listener]:
+    listener = Listener(journal)
+    client = aiomqtt.Client(host, port, username="evaline", password=password, protocol=aiomqtt.ProtocolVersion.V311)
+    with suppress(aiomqtt.MqttError):  # leaving a broker that has ended
+        async with client:
+            await client.subscribe(f"{ROOT}/#", qos=1)
+            task = asyncio.create_task(listener.listen(client))
+            try:
+                yield listener
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_run_is_followed_recorded_published_once_and_proven_by_its_journal(plant: Plant) -> None:
+    await asyncio.to_thread(plant.up, change=lambda line: line.update(broker={"kind": "embedded", "port": 0}))
+    mqtt = plant.daemon.ready["mqtt"]
+    password = (plant.state / "broker" / "password").read_text(encoding="utf-8").strip()
+    async with listening(mqtt["host"], mqtt["port"], password, plant.journal) as mes:
+        # what is retained tells a newcomer where the line stands
+        await mes.told("connection", state="online")
+        await mes.told("st01/state", state="IDLE")
+        assert all(retained for _, retained, _ in mes.messages)
+
+        done = await asyncio.to_thread(plant.run, recipe(), "--json", "--reason", "incoming inspection")
+
+        assert done.code == 0
+        result = done.json
+        assert result["verdict"] == "pass"
+        assert result["dut"]["code"] == CODE
+        assert (result["author"], result["reason"]) == ("tester", "incoming inspection")
+        assert result["measurements"]["temperatureMax"]["verdict"] == "pass"
+        assert all(step["confirmed"] for step in result["outputs_off"])
+        assert "discharge" in done.err, "progress goes to standard error"
+
+        await mes.told("st01/state", state="EXECUTE", step="discharge", run=result["run_id"])
+        await mes.told("st01/state", state="COMPLETE")
+        await mes.told("st01/result", id=f"{result['run_id']}.result")
+        await asyncio.to_thread(plant.daemon.end)
+        await mes.disconnected()
+
+    published = mes.all_of("st01/result")
+    assert [message["data"] for message in published] == [result], "exactly one, and the same as everybody else's"
+    assert mes.committed_at_result == [result], "what is published was committed before"
+    assert Path(result["data_file"]["path"]).read_bytes().startswith(b"PAR1")
+    assert "temperatureMax" in Path(result["report"]).read_text(encoding="utf-8")
+    plant.simulators.assert_off()
+
+    verified = plant.command("journal", "verify", plant.journal)
+    assert verified.code == 0
+    assert verified.out.startswith(f"{plant.journal}: intact: ")
+    report = plant.command("journal", "verify", plant.journal, "--json").json
+    assert (report["ok"], report["runs"], report["problems"]) == (True, 1, [])
+    assert report["samples"] == result["data_file"]["samples"]
+
+
+async def test_a_daemon_that_vanishes_leaves_its_last_will_and_the_next_one_the_result(plant: Plant) -> None:
+    """The broker is somebody else's here, so that it outlives the daemon."""
+    async with EmbeddedBroker(BrokerConfig(port=0), plant.directory / "foreign") as broker:
+        external = {
+            "kind": "external",
+            "host": broker.host,
+            "port": broker.port,
+            "username": broker.username,
+            "password_file": str(plant.write("password", broker.password)),
+        }
+        await asyncio.to_thread(plant.up, change=lambda line: line.update(broker=external))
+        async with listening(broker.host, broker.port, broker.password, plant.journal) as mes:
+            run, follower = await asyncio.to_thread(plant.begin_discharge)
+            plant.daemon.process.kill()
+            await mes.told("connection", state="broken")
+
+            gone = await asyncio.to_thread(follower.ended)
+            assert gone.code == 1
+            assert gone.err.splitlines()[-1] == (
+                f"evaline: the daemon ended before run {run} did; its result is in the journal, "
+                "at its next start at the latest [E-DAEMON-GONE]"
+            )
+
+            await asyncio.to_thread(plant.serve)
+            message = await mes.told("st01/result", id=f"{run}.result")
+            assert message["data"]["verdict"] == "error"
+            assert message["data"]["outcome"]["reason"] == "the daemon ended while the run was active"
+            await asyncio.to_thread(plant.daemon.end)
+            await mes.told("connection", state="offline")
+        assert len(mes.all_of("st01/result")) == 1
+
+
+def test_people_see_steps_limits_verdict_and_where_the_report_is(plant: Plant) -> None:
+    done = plant.up().run(recipe())
+    assert done.code == 0
+    assert done.err == ""
+    lines = done.out.splitlines()
+    assert any(line.split()[:3] == ["st01", "COMPLETING", "discharge"] for line in lines)
+    assert any(line.split() == ["temperatureMax", "25", "degC", "≤", "50", "pass"] for line in lines), done.out
+    assert any(line.startswith("verdict pass   grade D") for line in lines)
+    assert lines[-1] == str(plant.state / "reports" / "st01-000001.html")
