@@ -14,7 +14,7 @@ import pytest
 
 from config import load_line
 from drivers import CATALOG
-from tests.cli.plant import CODE, PACED, Data, Here, Plant, as_yaml, recipe
+from tests.cli.plant import CODE, PACED, REST, Data, Here, Plant, as_yaml, recipe
 
 
 def station(line: Data) -> Data:
@@ -328,13 +328,13 @@ def test_a_cycler_that_does_not_answer_as_one_refuses_the_start(plant: Plant, fa
 
 
 def test_an_instrument_that_comes_back_is_used_again(plant: Plant) -> None:
-    plant.simulate()
+    plant.simulate(rate=PACED)
     plant.simulators.fault("cycler", "silent")
-    plant.serve()
+    plant.serve(PACED)
     assert "cycler" in reasons(plant)
     plant.simulators.fault("cycler", "silent", on=False)
     plant.daemon.until(lambda seen: set(seen["instruments"].values()) == {"ok"})
-    assert plant.run(recipe()).code == 0
+    assert plant.run(recipe(REST)).code == 0
 
 
 # -------------------------------------------------------------------------------------------------------- no daemon

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,16 @@ def test_abort_ends_a_run_with_everything_off_and_is_cleared_by_hand(served: Pla
     served.run(recipe()).says(4, "evaline: station st01 is ABORTED, not IDLE; reset the station [E-STATE]")
     assert served.command("clear", *OPTIONS, "--json").json["state"] == "STOPPED"
     assert served.command("reset", *OPTIONS, "--json").json["state"] == "IDLE"
+
+
+def test_people_see_steps_limits_verdict_and_where_the_report_is(served: Plant) -> None:
+    done = served.run(recipe(REST, DISCHARGE | {"ends": ["step_time >= 3 s"]}))
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert any(line.split()[:3] == ["st01", "EXECUTE", "discharge"] for line in lines), done.out
+    assert any(line.split() == ["temperatureMax", "25", "degC", "≤", "50", "pass"] for line in lines), done.out
+    assert any(line.startswith("verdict pass   grade D") for line in lines)
+    assert Path(lines[-1]).parent == served.state / "reports"
 
 
 def test_a_failed_limit_ends_with_5(served: Plant) -> None:

@@ -157,14 +157,3 @@ async def test_a_daemon_that_vanishes_leaves_its_last_will_and_the_next_one_the_
             await asyncio.to_thread(plant.daemon.end)
             await mes.told("connection", state="offline")
         assert len(mes.all_of("st01/result")) == 1
-
-
-def test_people_see_steps_limits_verdict_and_where_the_report_is(plant: Plant) -> None:
-    done = plant.up().run(recipe())
-    assert done.code == 0
-    assert done.err == ""
-    lines = done.out.splitlines()
-    assert any(line.split()[:3] == ["st01", "COMPLETING", "discharge"] for line in lines)
-    assert any(line.split() == ["temperatureMax", "25", "degC", "≤", "50", "pass"] for line in lines), done.out
-    assert any(line.startswith("verdict pass   grade D") for line in lines)
-    assert lines[-1] == str(plant.state / "reports" / "st01-000001.html")

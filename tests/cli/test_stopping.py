@@ -96,12 +96,6 @@ def test_outputs_that_cannot_be_confirmed_off_end_the_daemon_with_1(plant: Plant
     assert follower.ended().code == 1
 
 
-def test_an_idle_daemon_ends_at_once_with_0(plant: Plant) -> None:
-    plant.up(rate=PACED)
-    assert plant.daemon.end().code == 0
-    plant.simulators.assert_off()
-
-
 # ------------------------------------------------------------------------------------------------ a killed daemon
 
 
