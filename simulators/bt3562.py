@@ -1,10 +1,11 @@
-"""Hioki BT3562: AC resistance and open-circuit voltage of the cells between its probes.
+"""Hioki BT3562 and BT3562A: AC resistance and open-circuit voltage of the cells between their probes.
 
 Source: instruction manual BT3562A981 (remote control chapter), as collected in the project's instrument notes. Lines
 end in CR or CR+LF, answers in CR+LF. There is no error queue: what is not understood gets no answer and sets a bit of
 *ESR?, and discards the rest of its line.
 
-Ranges end at 3100/3000 of their name for resistance and at 6 V and 60 V for voltage, where the overflow value begins.
+Ranges end at 3100/3000 of their name for resistance and at 6 V and 60 V for voltage, where the overflow value begins;
+the BT3562A has a range of 100 V besides.
 Choices where the notes are silent: automatic range at power-on; a reading carries noise of about one least digit.
 """
 
@@ -68,6 +69,7 @@ RESISTANCE_RANGES = (
     Range(3100.0, 4, 3),
 )
 VOLTAGE_RANGES = (Range(6.0, 5, 0), Range(60.0, 4, 0))
+MODELS = {"BT3562": VOLTAGE_RANGES, "BT3562A": (*VOLTAGE_RANGES, Range(100.0, 3, 0))}
 
 
 class CommandError(Exception):
@@ -84,8 +86,10 @@ class Bt3562:
     Faults: `wrong_identity` is another model, `nan` lifts the probes.
     """
 
-    def __init__(self, world: World, cells: tuple[int, int] | None, seed: int) -> None:
+    def __init__(self, world: World, cells: tuple[int, int] | None, seed: int, model: str = "BT3562") -> None:
         self.world = world
+        self.model = model
+        self.voltage_ranges = MODELS[model]
         self.cells = cells
         self.faults: Faults = frozenset()
         self._random = np.random.default_rng(seed)
@@ -94,7 +98,7 @@ class Bt3562:
     def reset(self) -> None:
         self.function = "RV"
         self.resistance_range = RESISTANCE_RANGES[0]
-        self.voltage_range = VOLTAGE_RANGES[0]
+        self.voltage_range = self.voltage_ranges[0]
         self.autorange = True
         self.rate = "SLOW"
         self.trigger = "IMMEDIATE"
@@ -115,7 +119,9 @@ class Bt3562:
             )
             parts.append(text)
         if self.function in ("RV", "VOLTAGE"):
-            self.voltage_range, text = self._reading(self.world.voltage_between, VOLTAGE_RANGES, self.voltage_range)
+            self.voltage_range, text = self._reading(
+                self.world.voltage_between, self.voltage_ranges, self.voltage_range
+            )
             parts.append(text)
         self.last = ",".join(parts)
         return self.last
@@ -142,8 +148,8 @@ class Bt3562Instrument:
     terminator = b"\r\n"
     idle_timeout_s = 0.0
 
-    def __init__(self, world: World, cells: tuple[int, int] | None, seed: int) -> None:
-        self.device = Bt3562(world, cells, seed)
+    def __init__(self, world: World, cells: tuple[int, int] | None, seed: int, model: str = "BT3562") -> None:
+        self.device = Bt3562(world, cells, seed, model)
         self.headers = False
         self._event_status = ESR_POWER_ON
         self._device_events = 0
@@ -192,7 +198,7 @@ class Bt3562Instrument:
             "*TST?": _query(lambda: "0"),
             "*OPC?": _query(lambda: "1"),
             "*ESR?": _query(self._take_event_status),
-            "*STB?": _query(lambda: str(bool(self._device_events) | bool(self._event_status) << 5)),
+            "*STB?": _query(lambda: str(self.status_byte())),
             ":ESR0?": _query(self._take_device_events),
             ":READ?": _query(self._read),
             ":FETCh?": _query(self._fetch),
@@ -252,14 +258,14 @@ class Bt3562Instrument:
         self.device.autorange = False
 
     def _set_voltage_range(self, argument: str) -> None:
-        self.device.voltage_range = _range_for(VOLTAGE_RANGES, argument)
+        self.device.voltage_range = _range_for(self.device.voltage_ranges, argument)
         self.device.autorange = False
 
     # --- readings and status -----------------------------------------------------------------------------------
 
     def _identity(self) -> str:
         """The serial number field is always 0."""
-        return f"HIOKI,{'BT3554' if 'wrong_identity' in self.faults else 'BT3562'},0,V1.00"
+        return f"HIOKI,{'BT3554' if 'wrong_identity' in self.faults else self.device.model},0,V1.00"
 
     def _measure(self) -> str:
         self._device_events |= ESR0_END_OF_MEASUREMENT
@@ -291,6 +297,10 @@ class Bt3562Instrument:
     def _reset(self) -> None:
         self.device.reset()
         self.headers = False
+
+    def status_byte(self) -> int:
+        """Bit 0 device events wait, 5 standard events."""
+        return bool(self._device_events) | bool(self._event_status) << 5
 
     def _clear(self) -> None:
         self._event_status = self._device_events = 0

@@ -1,4 +1,4 @@
-"""The Hioki BT3562: fixed-width answers, and silence for whatever it does not understand."""
+"""The Hioki BT3562 and BT3562A: fixed-width answers, and silence for whatever it does not understand."""
 
 from __future__ import annotations
 
@@ -133,6 +133,17 @@ def test_open_probes_read_1e10(world: FakeWorld) -> None:
 def test_more_than_60_volts_overflow(world: FakeWorld) -> None:
     face = ready(Bt3562Instrument(world, (0, 95), seed=1).face())  # type: ignore[arg-type]
     assert say(face, ":READ?").endswith(", 10.0000E+8\r\n")
+
+
+def test_the_bt3562a_reads_up_to_100_volts(world: FakeWorld) -> None:
+    face = ready(Bt3562Instrument(world, (0, 23), seed=1, model="BT3562A").face())  # type: ignore[arg-type]
+    assert say(face, "*IDN?") == "HIOKI,BT3562A,0,V1.00\r\n"
+    assert say(face, ":READ?").split(",")[1].startswith("  88.80")
+    assert say(face, ":VOLT:RANG?") == "100.000E+0\r\n"
+    say(face, ":VOLT:RANG 60")
+    assert say(face, ":READ?").endswith(", 10.0000E+8\r\n")
+    world.cells[:] = 4.2
+    assert say(face, ":VOLT:RANG 100", ":READ?").endswith(", 100.000E+7\r\n")
 
 
 def test_a_range_that_is_set_is_kept(face: Bt3562Face) -> None:
