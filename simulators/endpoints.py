@@ -12,23 +12,27 @@ from config.documents import DocumentError
 from config.line import LinkConfig, ModbusRtuLinkConfig, ModbusTcpLinkConfig, SerialLinkConfig, VisaLinkConfig
 
 _VISA_SOCKET = re.compile(r"TCPIP\d*::(?P<host>[^:\[\]]+)::(?P<port>\d+)::SOCKET", re.IGNORECASE)
+_VISA_VXI11 = re.compile(r"TCPIP\d*::(?P<host>[^:\[\],]+),(?P<port>\d+)::inst0::INSTR", re.IGNORECASE)
 _VISA_SERIAL = re.compile(r"ASRL(?P<port>.+?)(::INSTR)?", re.IGNORECASE)
 VISA_BAUDRATE = 9600
 
 
 @dataclass(frozen=True)
 class TcpEndpoint:
-    """A TCP address and the link that leads to it."""
+    """A TCP address and the link that leads to it; `vxi11` is a core channel, others are bare bytes."""
 
     link: LinkConfig
     host: str
     port: int
+    vxi11: bool = False
 
     def link_to(self, port: int) -> LinkConfig:
         """The same link with the port that is really listened on."""
         if isinstance(self.link, ModbusTcpLinkConfig):
             return self.link.model_copy(update={"port": port})
         if isinstance(self.link, VisaLinkConfig):
+            if self.vxi11:
+                return self.link.model_copy(update={"address": f"TCPIP::{self.host},{port}::inst0::INSTR"})
             is_serial = self.link.address.upper().startswith("ASRL")
             address = f"ASRLsocket://{self.host}:{port}::INSTR" if is_serial else f"TCPIP::{self.host}::{port}::SOCKET"
             return self.link.model_copy(update={"address": address})
@@ -60,10 +64,16 @@ def endpoint_of(link: LinkConfig, where: str) -> Endpoint:
         socket = _VISA_SOCKET.fullmatch(link.address)
         if socket:
             return TcpEndpoint(link, socket["host"], int(socket["port"]))
+        vxi11 = _VISA_VXI11.fullmatch(link.address)
+        if vxi11:
+            return TcpEndpoint(link, vxi11["host"], int(vxi11["port"]), vxi11=True)
         serial = _VISA_SERIAL.fullmatch(link.address)
         if not serial:
             raise DocumentError(
-                "E-SIMULATION", where, f"{link.address} cannot be simulated; use TCPIP::HOST::PORT::SOCKET or ASRLPATH"
+                "E-SIMULATION",
+                where,
+                f"{link.address} cannot be simulated; use TCPIP::HOST::PORT::SOCKET, TCPIP::HOST,PORT::inst0::INSTR "
+                "or ASRLPATH",
             )
         return _serial_endpoint(link, serial["port"], VISA_BAUDRATE, where)
     return _serial_endpoint(link, link.port, link.baudrate, where)
@@ -83,13 +93,15 @@ def _serial_endpoint(link: LinkConfig, port: str, baudrate: int, where: str) -> 
     return PtyEndpoint(link, Path(port), speed)
 
 
-def reach(link: LinkConfig, unit: int = 1) -> str:
-    """A line for a shell that talks to this address with a public tool."""
+def reach(link: LinkConfig, unit: int = 1, table: int = 3) -> str:
+    """A line for a shell that talks to this address with a public tool; table 3 is input registers, 4 holding ones."""
     if isinstance(link, ModbusTcpLinkConfig):
-        return f"mbpoll -m tcp -p {link.port} -a {unit} -0 -t 3 -r 0 -c 2 -1 {link.host}"
+        return f"mbpoll -m tcp -p {link.port} -a {unit} -0 -t {table} -r 0 -c 2 -1 {link.host}"
     if isinstance(link, ModbusRtuLinkConfig):
         return f"mbpoll -m rtu -b {link.baudrate} -P none -a {unit} -0 -t 3 -r 0 -c 8 -1 {link.port}"
     endpoint = endpoint_of(link, "")
     if isinstance(endpoint, PtyEndpoint):
         return f"screen {endpoint.path} {link.baudrate if isinstance(link, SerialLinkConfig) else VISA_BAUDRATE}"
+    if isinstance(link, VisaLinkConfig) and endpoint.vxi11:
+        return f"pyvisa-shell -b py   then   open {link.address}   and   query *IDN?"
     return f"lxi scpi -a {endpoint.host} -r -p {endpoint.port} '*IDN?'   or   nc {endpoint.host} {endpoint.port}"

@@ -148,7 +148,7 @@ class PsbInstrument:
             "*IDN?": _query(self._identity),
             "*CLS": _action(self._clear),
             "*RST": _action(device.reset),
-            "*STB?": _query(lambda: str(self._status_byte())),
+            "*STB?": _query(lambda: str(self.status_byte())),
             "*ESR?": _query(self._take_event_status),
             "*ESE?": _query(lambda: str(self._enables["*ESE"])),
             "*SRE?": _query(lambda: str(self._enables["*SRE"])),
@@ -300,7 +300,7 @@ class PsbInstrument:
             raise ScpiError(-222)
         self._enables[name] = int(value)
 
-    def _status_byte(self) -> int:
+    def status_byte(self) -> int:
         """Bit 2 errors wait, 3 questionable events, 5 enabled bits of *ESR, 7 operation events, 6 any enabled one."""
         questionable, operation = self.device.events
         byte = bool(self.errors) << 2 | bool(questionable) << 3 | bool(operation) << 7

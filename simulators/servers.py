@@ -14,6 +14,7 @@ import termios
 import tty
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from simulators.endpoints import Endpoint, PtyEndpoint, TcpEndpoint
 from simulators.faults import HangupError
 from simulators.modbus import FramingError, MbapFraming, RtuFraming
 from simulators.ports import Port, RegisterPort, TextPort
+from simulators.vxi11 import Vxi11Device, Vxi11Stream
 
 SWEEP_S = 0.05
 # a pause that ends an RTU frame; 3.5 characters at 9600 baud are 4 ms, schedulers are slower
@@ -39,6 +41,10 @@ class Stream(Protocol):
 
     def silence(self) -> None: ...
 
+    def close(self) -> None:
+        """The connection is gone."""
+        ...
+
 
 class TextStream:
     def __init__(self, port: TextPort) -> None:
@@ -46,6 +52,9 @@ class TextStream:
 
     def silence(self) -> None:
         """A text line waits for its end however long that takes."""
+
+    def close(self) -> None:
+        """What is only half a line is nothing."""
 
 
 class ModbusStream:
@@ -61,6 +70,9 @@ class ModbusStream:
     def silence(self) -> None:
         if isinstance(self._framing, RtuFraming):
             self._framing.silence()
+
+    def close(self) -> None:
+        """What is only half a frame is nothing."""
 
 
 class Server(Protocol):
@@ -79,9 +91,12 @@ class TcpServer:
     def __init__(self, name: str, endpoint: TcpEndpoint, port: Port) -> None:
         self.name, self.endpoint, self.port = name, endpoint, port
         self.connections: set[TcpConnection] = set()
+        self._vxi11 = Vxi11Device(port) if endpoint.vxi11 and isinstance(port, TextPort) else None
         self._server: asyncio.Server | None = None
 
     def stream(self) -> Stream:
+        if self._vxi11 is not None:
+            return Vxi11Stream(self._vxi11)
         return TextStream(self.port) if isinstance(self.port, TextPort) else ModbusStream(self.port, MbapFraming())
 
     async def open(self) -> LinkConfig:
@@ -97,7 +112,7 @@ class TcpServer:
         return self.endpoint.link_to(self._server.sockets[0].getsockname()[1])
 
     def sweep(self) -> None:
-        timeout = self.port.device.idle_timeout_s if isinstance(self.port, TextPort) else 0.0
+        timeout = self.port.device.idle_timeout_s
         now = self.port.timeline.now()
         for connection in list(self.connections):
             if "refuse" in self.port.board.active or (timeout and now - connection.last_traffic >= timeout):
@@ -145,6 +160,7 @@ class TcpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._stream.close()
 
     def close(self) -> None:
         """Close at once; what is not sent yet is lost."""
@@ -271,5 +287,5 @@ async def _sweep(servers: list[Server], catch_up: Callable[[], None]) -> None:
 def free_endpoint(endpoint: Endpoint, directory: Path) -> Endpoint:
     """The same instrument at any free TCP port of this machine, or at a pty in a directory of its own."""
     if isinstance(endpoint, TcpEndpoint):
-        return TcpEndpoint(endpoint.link, "127.0.0.1", 0)
+        return replace(endpoint, host="127.0.0.1", port=0)
     return PtyEndpoint(endpoint.link, directory, endpoint.speed)
