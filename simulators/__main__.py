@@ -209,8 +209,10 @@ def _say(event: dict[str, Any]) -> None:
 def _print_addresses(line: LineConfig, links: Links) -> None:
     for station, of_station in links.items():
         for key, link in of_station.items():
-            units = line.stations[station].instruments[key].settings.get("units", [1])
-            print(f"{station}/{key:22} {reach(link, units[0])}")
+            instrument = line.stations[station].instruments[key]
+            # the battery tester has holding registers alone, at unit 0
+            unit, table = (0, 4) if instrument.driver == "ea_bt20000" else (instrument.settings.get("units", [1])[0], 3)
+            print(f"{station}/{key:22} {reach(link, unit, table)}")
     print("Ctrl-C stops.", flush=True)
 
 

@@ -26,8 +26,10 @@ Faults = frozenset[FaultKind]
 _WIRE: Faults = frozenset({"silent", "garbage", "refuse", "drop", "late"})
 _BY_DRIVER: dict[str, Faults] = {
     "ea_psb10000": frozenset({"wrong_identity", "nan", "output_refuses_off"}),
+    "ea_bt20000": frozenset({"wrong_identity", "nan", "output_refuses_off"}),
     "hioki_bt3562": frozenset({"wrong_identity", "nan"}),
     "icpdas_tm_th8": frozenset({"wrong_identity", "nan"}),
+    "keithley_daq6510": frozenset({"wrong_identity", "nan"}),
     "plc_interlock": frozenset({"wrong_identity", "estop", "door"}),
     "bms_gateway": frozenset({"wrong_identity", "nan"}),
 }

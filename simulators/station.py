@@ -14,7 +14,10 @@ from config.dut import DutModel
 from config.line import InstrumentConfig, LineConfig, LinkConfig, ModbusRtuLinkConfig, ModbusTcpLinkConfig
 from config.simulation import Fault, FaultKind
 from simulators.bms_gateway import MAX_CELLS, BmsGateway
-from simulators.bt3562 import Bt3562Instrument
+from simulators.bt3562 import MODELS, Bt3562Instrument
+from simulators.bt20000_modbus import BtInstrument
+from simulators.daq6510 import CHANNELS
+from simulators.daq6510_scpi import DaqInstrument
 from simulators.endpoints import endpoint_of
 from simulators.faults import FaultBoard, kinds_of
 from simulators.pack import Pack
@@ -26,9 +29,10 @@ from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
 from simulators.world import World
 
-Device = PsbInstrument | Bt3562Instrument | Th8Bus | PlcInterlock | BmsGateway
+Device = PsbInstrument | BtInstrument | Bt3562Instrument | DaqInstrument | Th8Bus | PlcInterlock | BmsGateway
 
 DEFAULT_SERIAL = "2023120002"
+DEFAULT_DAQ_SERIAL = "04340543"
 
 
 class SimulatedStation:
@@ -68,7 +72,9 @@ class SimulatedStation:
             raise DocumentError("E-SIMULATION", where, f"a fault of {unknown.pop()!r}; its instruments are {known}")
         boards = [port.board for port in self.devices.values()]
         acting: list[Timed] = [
-            port.device for port in self.devices.values() if isinstance(port.device, PsbInstrument | PlcInterlock)
+            port.device
+            for port in self.devices.values()
+            if isinstance(port.device, PsbInstrument | BtInstrument | PlcInterlock)
         ]
         # faults first: what they break must be seen by the devices at the same moment
         self._timeline.attach(self.world.advance, [*boards, *acting])
@@ -82,7 +88,7 @@ class SimulatedStation:
         for fault in faults:
             _check_kind(where, instrument.driver, fault.kind)
         board = FaultBoard(device, faults, self._timeline.now, self._seed_of(f"{key}/faults"))
-        if isinstance(device, PsbInstrument | Bt3562Instrument):
+        if isinstance(device, PsbInstrument | Bt3562Instrument | DaqInstrument):
             return TextPort(device, board, self._timeline)
         return RegisterPort(device, board, self._timeline)
 
@@ -92,12 +98,18 @@ class SimulatedStation:
         match instrument.driver:
             case "ea_psb10000":
                 return PsbInstrument(world, instrument.serial or DEFAULT_SERIAL)
+            case "ea_bt20000":
+                return BtInstrument(world, instrument.serial or DEFAULT_SERIAL)
             case "hioki_bt3562":
                 if probes and not 1 <= probes[0] <= probes[1] <= self._model.series_cells:
                     text = f"impedance_probe_cells {list(probes)} are not cells 1..{self._model.series_cells}"
                     raise DocumentError("E-SIMULATION", f"station {self.name}", text)
                 cells = (probes[0] - 1, probes[1] - 1) if probes else None
-                return Bt3562Instrument(world, cells, self._seed_of(key))
+                model = instrument.model if instrument.model in MODELS else "BT3562"
+                return Bt3562Instrument(world, cells, self._seed_of(key), model)
+            case "keithley_daq6510":
+                channels = _channels(instrument, f"{self.name}/{key}")
+                return DaqInstrument(world, instrument.serial or DEFAULT_DAQ_SERIAL, channels)
             case "icpdas_tm_th8":
                 return Th8Bus(world, _units(instrument, f"{self.name}/{key}"))
             case "plc_interlock":
@@ -137,7 +149,9 @@ class SimulatedStation:
             "extremes": dataclasses.asdict(world.extremes),
             "hot_openings": world.hot_openings,
             "contactor_closed": world.contactor_closed,
-            "output_on": any(isinstance(device, PsbInstrument) and device.device.output_on for device in devices),
+            "output_on": any(
+                isinstance(device, PsbInstrument | BtInstrument) and device.device.output_on for device in devices
+            ),
         }
 
     def serve(self, free_ports: bool = False) -> AbstractAsyncContextManager[dict[str, LinkConfig]]:
@@ -171,6 +185,17 @@ def _check_link(link: LinkConfig, port: Port, where: str) -> None:
     """Registers travel over Modbus links, text over the others."""
     if isinstance(link, ModbusTcpLinkConfig | ModbusRtuLinkConfig) != isinstance(port, RegisterPort):
         raise DocumentError("E-SIMULATION", where, f"this instrument does not speak over a {link.kind} link")
+
+
+def _channels(instrument: InstrumentConfig, where: str) -> list[int]:
+    """The channels with thermocouples, from `settings: {channels: [101, 102]}`."""
+    channels = instrument.settings.get("channels", list(CHANNELS[:16]))
+    if not isinstance(channels, list) or not channels or not all(type(c) is int and c in CHANNELS for c in channels):
+        text = f"settings.channels must be a list of channels 101..120 and 201..220, not {channels!r}"
+        raise DocumentError("E-SIMULATION", where, text)
+    if len(set(channels)) != len(channels):
+        raise DocumentError("E-SIMULATION", where, f"settings.channels names a channel twice: {channels!r}")
+    return channels
 
 
 def _units(instrument: InstrumentConfig, where: str) -> list[int]:

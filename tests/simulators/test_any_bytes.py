@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config.dut import shipped_dut_models
 from simulators.bms_gateway import BmsGateway
 from simulators.bt3562 import Bt3562Instrument
+from simulators.bt20000_modbus import BtInstrument
+from simulators.daq6510_parameters import ERRORS as DAQ_ERRORS
+from simulators.daq6510_scpi import DaqInstrument
+from simulators.ea_quantities import Quantity
 from simulators.plc import PlcInterlock
 from simulators.psb10000_scpi import ERRORS, PsbInstrument
 from simulators.tm_th8 import Th8Bus
@@ -46,6 +52,27 @@ bt_headers = st.sampled_from(
 )
 
 
+daq_headers = st.sampled_from(
+    [
+        ":SENS:FUNC",
+        ":SENS:FUNC?",
+        ":ROUT:SCAN:CRE",
+        ":ROUT:SCAN:CRE (@101:102);:INIT;",
+        ":ROUT:SCAN:COUN:SCAN",
+        ":ROUT:CLOS",
+        ":READ?",
+        ":FETC?",
+        ":TRAC:DATA? 1,2,",
+        ":TRAC:DATA?",
+        ":TEMP:NPLC",
+        ":TEMP:TC:TYPE",
+        "*ESE",
+        "*STB?",
+        "SYST:ERR?",
+    ]
+)
+
+
 def commands(headers: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.builds(lambda *parts: " ".join(parts), headers, st.one_of(numbers, words)), max_size=20)
 
@@ -54,7 +81,9 @@ def commands(headers: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
 def test_any_bytes_to_the_text_instruments(data: bytes) -> None:
     psb = PsbInstrument(FakeWorld(), "1")  # type: ignore[arg-type]
     meter = Bt3562Instrument(FakeWorld(), (0, 11), 1)  # type: ignore[arg-type]
-    assert psb.face().receive(data + b"\n")[-1:] in (b"", b"\n")
+    daq = DaqInstrument(FakeWorld(), "1", [101])  # type: ignore[arg-type]
+    for line_feed in (psb, daq):
+        assert line_feed.face().receive(data + b"\n")[-1:] in (b"", b"\n")
     assert meter.face().receive(data + b"\r\n")[-2:] in (b"", b"\r\n")
 
 
@@ -82,6 +111,56 @@ def test_any_settings_of_the_meter(lines: list[str]) -> None:
         assert answer == b"" or answer.endswith(b"\r\n")
 
 
+@given(commands(daq_headers))
+def test_any_settings_of_the_scanner(lines: list[str]) -> None:
+    daq = DaqInstrument(FakeWorld(), "1", [101, 102])  # type: ignore[arg-type]
+    face = daq.face()
+    for line in lines:
+        answer = face.receive(line.encode() + b"\n")
+        assert answer == b"" or answer.endswith(b"\n")
+    assert all(code in DAQ_ERRORS for code in daq.errors)
+
+
+bt_coils = st.builds(
+    lambda address, on: struct.pack(">BHH", 5, address, 0xFF00 if on else 0),
+    st.sampled_from([402, 405, 411, 425, 431, 435, 541]),
+    st.booleans(),
+)
+bt_words = st.builds(
+    lambda address, word: struct.pack(">BHH", 6, address, word),
+    st.sampled_from([498, 499, 500, 501, 502, 550, 553, 559, 560, 573, 574, 9000, 9003, 9008, 10800, 10801]),
+    st.integers(0, 0xFFFF),
+)
+bt_floats = st.builds(
+    lambda address, raw: struct.pack(">BHHB", 16, address, 2, 4) + raw,
+    st.sampled_from([490, 492, 494, 530, 532, 9010, 9012]),
+    st.binary(min_size=4, max_size=4) | st.floats(-100, 600, width=32).map(lambda value: struct.pack(">f", value)),
+)
+
+
+@given(st.lists(bt_coils | bt_words | bt_floats, max_size=30))
+def test_any_settings_of_the_battery_tester_keep_it_inside_its_ratings(pdus: list[bytes]) -> None:
+    world = FakeWorld()
+    world.contactor_closed = True
+    bt = BtInstrument(world, "1")  # type: ignore[arg-type]
+    device = bt.device
+    device.take_remote()
+    for pdu in pdus:
+        answer = bt.respond(0, pdu)
+        assert answer is not None
+        assert answer[0] == pdu[0] or answer[1] in (3, 4, 7)
+        for quantity, level in device.levels.items():
+            low, high = device.limits[quantity]
+            assert low <= level <= high
+        least, most = device.battery_current_limits
+        assert -90 <= least <= device.battery_current <= most <= 90
+        assert (world.source is not None) == device.output_on
+        if world.source is not None:
+            highest = Quantity.CURRENT.on_grid(90 * 1.02)
+            assert max(world.source.charge_current, world.source.discharge_current) <= highest
+            assert 0 <= world.source.voltage <= Quantity.VOLTAGE.on_grid(500 * 1.02)
+
+
 @given(
     st.lists(
         st.builds(lambda f, d: bytes([f]) + d, st.sampled_from([1, 2, 3, 4, 5, 6, 15, 16]), st.binary(max_size=12))
@@ -89,10 +168,15 @@ def test_any_settings_of_the_meter(lines: list[str]) -> None:
 )
 def test_any_request_to_the_register_instruments(pdus: list[bytes]) -> None:
     world = FakeWorld()
-    devices = (PlcInterlock(world), BmsGateway(world, MODEL, "PHE96-004711"), Th8Bus(world, [1]))  # type: ignore[arg-type]
+    devices = (
+        PlcInterlock(world),
+        BmsGateway(world, MODEL, "PHE96-004711"),
+        Th8Bus(world, [1]),
+        BtInstrument(world, "1"),
+    )  # type: ignore[arg-type]
     for device in devices:
         for pdu in pdus:
-            answer = device.respond(1, pdu)
+            answer = device.respond(0 if isinstance(device, BtInstrument) else 1, pdu)
             assert answer is not None
             assert answer[0] in (pdu[0], pdu[0] | 0x80)
             assert len(answer) <= 253
