@@ -107,7 +107,7 @@ def _with_client(settings: Settings, work: Any) -> Any:
 @app.command()
 def serve(
     config: ConfigFile = DEFAULT_LINE,
-    rate: Annotated[float, typer.Option(min=0.01, max=1000, help="Line time per wall time; for simulators.")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.5, max=20, help="Line time per wall time; for simulators.")] = 1.0,
     jump: Annotated[Path | None, typer.Option(help="Clock page shared with simulators: as fast as the wire.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -332,6 +332,7 @@ def safe_state(config: ConfigFile = DEFAULT_LINE, as_json: Json = False) -> None
 @app.command()
 def demo(
     directory: Annotated[Path | None, typer.Option(help="Where its journal, data and report go.")] = None,
+    line: Annotated[Path, typer.Option(help="The simulated line to run.")] = DEFAULT_LINE,
     lang: Lang = None,
     as_json: Json = False,
 ) -> None:
@@ -345,7 +346,7 @@ def demo(
     known = settings(lang=lang)
     console = Console(stderr=True, quiet=True) if as_json else stdout()
     place = (directory or _next_demo_directory()).resolve()
-    answer = _run(run_demo(console, known.lang, place))
+    answer = _run(run_demo(console, known.lang, place, line))
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
     raise typer.Exit(EXIT_OF_VERDICT[answer["verdict"]])

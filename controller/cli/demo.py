@@ -27,7 +27,6 @@ from controller.cli.run import start_and_follow
 from controller.client import connect
 from controller.clock import create_page
 
-DEMO_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
 READY_WITHIN = 30.0  # wall s
 END_WITHIN = 15.0  # wall s
 RECIPE = "quick_capacity_dcir"
@@ -61,13 +60,16 @@ class Mes:
                     self.got_result.set()
 
 
-async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
-    """Run the demo in `directory`; returns the object that `--json` prints. Raises DemoError, ApiError."""
+async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict[str, Any]:
+    """Run the demo of a simulated `line` in `directory`, on the line's first station.
+
+    Returns the object that `--json` prints. Raises DemoError, ApiError, DocumentError.
+    """
     began = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)
     line_file, page = directory / "line.yaml", directory / "clock"
     wanted = directory / "demo.yaml"
-    _write_demo_line(wanted, directory)
+    station, code = _write_demo_line(line, wanted, directory)
     create_page(page)
     console.print(f"[dim]simulated station, broker and daemon start in {directory}[/]")
     simulate = ["-m", "simulators", "--config", str(wanted), "--clock", str(page), "--free-ports",
@@ -86,7 +88,7 @@ async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
             await asyncio.wait_for(subscribed.wait(), READY_WITHIN)
             async with connect(f"http://{ready['http']['host']}:{ready['http']['port']}") as client:
                 result = await start_and_follow(
-                    client, "st01", RECIPE, _dut_code(wanted), "demo", "demonstration", RunDisplay(console, lang)
+                    client, station, RECIPE, code, "demo", "demonstration", RunDisplay(console, lang)
                 )
             await asyncio.wait_for(mes.got_result.wait(), END_WITHIN)
         except TimeoutError:
@@ -94,7 +96,7 @@ async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
         finally:
             listening.cancel()
             await asyncio.wait({listening})
-        truth = await _ask(simulators, "truth st01")
+        truth = await _ask(simulators, f"truth {station}")
     report = Path(result["report"])  # the daemon has ended, so it is there now or never
     answer = {
         "run_id": result["run_id"],
@@ -119,21 +121,21 @@ async def demo(console: Console, lang: str, directory: Path) -> dict[str, Any]:
     return answer
 
 
-def _write_demo_line(path: Path, directory: Path) -> None:
-    """The shipped line with its state in this directory, and no fixed port that could be taken."""
-    data = read_document(DEMO_LINE).data
+def _write_demo_line(line: Path, path: Path, directory: Path) -> tuple[str, str]:
+    """The line with its state in this directory, and no fixed port that could be taken; its station and battery."""
+    document = read_document(line)
+    simulation = validate_line(document).simulation
+    if simulation is None:
+        raise document.error("E-SIMULATION", (), "the line file has no simulation section")
+    data = document.data
     data |= {"state_dir": str(directory), "http": {"port": 0}, "broker": {"kind": "embedded", "port": 0}}
-    instruments = data["stations"]["st01"]["instruments"]
-    for instrument in instruments.values():
-        if "port" in instrument["link"] and isinstance(instrument["link"]["port"], str):
-            instrument["link"]["port"] = str(directory / Path(instrument["link"]["port"]).name)
+    for station in data["stations"].values():
+        for instrument in station["instruments"].values():
+            if isinstance(port := instrument["link"].get("port"), str):
+                instrument["link"]["port"] = str(directory / Path(port).name)
     path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _dut_code(path: Path) -> str:
-    simulation = validate_line(read_document(path)).simulation
-    assert simulation is not None
-    return simulation.stations["st01"].battery.code
+    name, simulated = next(iter(simulation.stations.items()))
+    return name, simulated.battery.code
 
 
 def _show_comparison(console: Console, answer: dict[str, Any]) -> None:
