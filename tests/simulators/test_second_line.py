@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import struct
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from simulators.ports import RegisterPort, TextPort
 from simulators.station import SimulatedStation
 from tests.simulators.test_servers import DEMO, Plant
 
+NULL_CALL = struct.pack(">11I", 0x80000000 | 40, 1, 0, 2, 0x0607AF, 1, 0, 0, 0, 0, 0)
 INSTRUMENTS: dict[str, Any] = {
     "cycler": {
         "driver": "ea_bt20000",
@@ -186,15 +188,17 @@ class TestTemperatureScanner:
         code, language = await asyncio.to_thread(talk)
         assert (code, language) == (StatusCode.error_timeout, "SCPI")
 
-    async def test_a_dropped_connection(self, plant: Plant) -> None:
-        def talk() -> None:
-            with visa(address(plant, "temperature_scanner")) as daq:
-                plant.station.set_fault("temperature_scanner", "drop")
-                with pytest.raises((pyvisa.VisaIOError, OSError, EOFError)):
-                    daq.query("*IDN?")
-                plant.station.set_fault("temperature_scanner", "drop", False)
-
-        await asyncio.to_thread(talk)
+    @pytest.mark.parametrize("kind", ["drop", None])
+    async def test_it_hangs_up_on_a_fault_and_on_what_is_not_rpc(self, plant: Plant, kind: str | None) -> None:
+        host, port = address(plant, "temperature_scanner").split("::")[1].split(",")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        if kind:
+            plant.station.set_fault("temperature_scanner", kind)
+        # the null procedure, or what a browser says
+        writer.write(NULL_CALL if kind else b"GET / HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
 
     async def test_it_answers_on_a_bare_socket_too(self, tmp_path: Path) -> None:
         link = {"kind": "visa", "address": "TCPIP::127.0.0.1::15025::SOCKET"}
