@@ -24,7 +24,7 @@ Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 class RunBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    recipe: Annotated[str, StringConstraints(max_length=1_000_000)]
+    recipe: Annotated[str, StringConstraints(max_length=256_000)]
     source: Short
     dut: Short
     author: Short
@@ -107,11 +107,12 @@ def build_api(line: Line) -> FastAPI:
         async def snapshots() -> AsyncIterator[str]:
             with line.watching(name) as changed:
                 while not line.stopping.is_set():
+                    changed.clear()  # before looking: what changes while this is sent comes with the next
                     yield f"data: {json.dumps(status_of(station))}\n\n"
-                    changed.clear()
                     await changed.wait()
                     try:  # rest between snapshots, unless the daemon stops
-                        await asyncio.wait_for(line.stopping.wait(), STREAM_INTERVAL)
+                        async with asyncio.timeout(STREAM_INTERVAL):
+                            await line.stopping.wait()
                     except TimeoutError:
                         continue
 

@@ -114,7 +114,8 @@ class EmbeddedBroker:
                 if loop.time() - started > MAX_PAUSE_S:
                     pause = FIRST_PAUSE_S
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.Event().wait(), pause)
+                async with asyncio.timeout(pause):
+                    await asyncio.Event().wait()
             pause = min(2 * pause, MAX_PAUSE_S)
             try:
                 await self._start()
@@ -154,7 +155,8 @@ class EmbeddedBroker:
     async def _until_served(self, process: asyncio.subprocess.Process, log: Path) -> None:
         while True:
             with suppress(TimeoutError):
-                code = await asyncio.wait_for(process.wait(), PROBE_EVERY_S)
+                async with asyncio.timeout(PROBE_EVERY_S):
+                    code = await process.wait()
                 raise self._why_it_ended(code, log)
             with suppress(aiomqtt.MqttError):
                 async with aiomqtt.Client(
@@ -174,12 +176,14 @@ class EmbeddedBroker:
         with suppress(ProcessLookupError):
             process.terminate()
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), TERM_S)
+            async with asyncio.timeout(TERM_S):
+                await process.wait()
             return
         with suppress(ProcessLookupError):
             process.kill()
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), KILL_S)
+            async with asyncio.timeout(KILL_S):
+                await process.wait()
 
     def _why_it_ended(self, code: int, log: Path) -> BrokerError:
         said = log.read_text(errors="replace") if log.exists() else ""

@@ -175,14 +175,14 @@ class _Reports:
                 await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Write those that are missing."""
+        """Write those of the results that were committed since the last look."""
         async with self._writing:
             for event in self._journal.events(after_seq=self._seq, kind="run.ended"):
                 self._seq = event.seq
                 try:
                     await asyncio.to_thread(write_report, self._journal, event.run)
-                except OSError as error:
-                    log.error("report not written", run=event.run, error=str(error))
+                except Exception as error:  # a report must not cost the line its daemon
+                    log.error("report not written", run=event.run, exc_info=error)
 
 
 class _StatePublishing:

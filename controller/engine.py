@@ -12,7 +12,7 @@ from controller.journal import Event, Journal
 from controller.run import Recorder, Run
 from controller.sampler import Sampler
 from sequences import (
-    Command,
+    Action,
     Drive,
     Ended,
     NoCurrent,
@@ -21,15 +21,18 @@ from sequences import (
     StepRecord,
     StepRun,
     TakeReadings,
+    Verdict,
     View,
     run_of,
 )
 
 
-class IncompleteError(Exception):
-    """A step ran into its maximum time: what follows would measure nonsense."""
+class RunFailedError(Exception):
+    """Why a run cannot go on, and the verdict that gives it."""
 
-    code = "E-STEP-OVERDUE"
+    def __init__(self, code: str, message: str, verdict: Verdict) -> None:
+        self.code, self.verdict = code, verdict
+        super().__init__(message)
 
 
 @dataclass
@@ -51,7 +54,6 @@ class _Held:
     requested: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    since: float = 0.0
 
 
 class Engine:
@@ -65,9 +67,10 @@ class Engine:
         self._held = _Held()
         self._held_in_step = 0.0
         self._held_total = 0.0
-        self._command: Command = NoCurrent()
+        self._action: Action = NoCurrent()
         self._output_on = False
-        self._last: Sample
+        self._index = 0
+        self._finished = False
         self.progress = Progress(count=len(run.plan), estimated_total=sum(run.expected))
 
     def feed(self, sample: Sample) -> None:
@@ -77,41 +80,48 @@ class Engine:
 
     async def hold(self) -> None:
         """Stop the current; returns when the output is off. The step's clock stands still until `resume`."""
+        if self._finished:
+            return  # nothing flows any more
         self._held.requested = True
         self._samples.put_nowait(None)  # do not wait for the next scan
         await self._held.reached.wait()
 
     async def resume(self) -> None:
         """Take up the interrupted step where it was; returns when it runs again."""
-        self._held.requested = False
+        held = self._held
+        if not held.requested:
+            return
+        held.requested = False
         self._samples.put_nowait(None)
-        await self._held.ended.wait()
+        await held.ended.wait()
 
     # ---- running
 
     async def execute(self) -> None:
-        """Run every step; raises InstrumentError, JournalError, or IncompleteError. Outputs are left to the station."""
-        while not self._samples.empty():
-            self._samples.get_nowait()  # from before the contactors closed
-        self._last = await self._sampler.scan()
+        """Run every step; raises InstrumentError, JournalError, or RunFailedError. Outputs are left to the station."""
+        last = await self._do(NoCurrent())
         for planned in self._run.plan:
-            record = await self._run_step(planned)
+            record, last = await self._run_step(planned, last)
             self._run.records.append(record)
             with self._clock.hold():
                 await self._journal.flush()
             if not record.complete:
-                raise IncompleteError(f"step {record.label} ran into its {record.reason}")
+                reason = f"step {record.label} ran into its {record.reason}"
+                raise RunFailedError("E-STEP-OVERDUE", reason, Verdict.INCONCLUSIVE)
         await self._do(NoCurrent())
         if self._held.requested:  # asked for while the last step was ending
-            await self._serve_hold(self._run.plan[-1])
+            await self._serve_hold(NoCurrent())
+        self._finished = True
 
-    async def _run_step(self, planned: PlannedStep) -> StepRecord:
+    async def _run_step(self, planned: PlannedStep, last: Sample) -> tuple[StepRecord, Sample]:
+        """Run one step; `last` ended the one before, and the charge counted since then is this step's."""
         logic = run_of(planned.step, self._run.dut)
         self._sampler.sample_every(logic.sample_period)
-        first = self._last  # the sample that ended the step before: no moment is lost between them
-        at_start, started = first.counters, first.t
+        if self._held.requested:
+            await self._serve_hold(NoCurrent())  # before the new step switches anything on
+        at_start = last.counters
+        started = last.t
         self._held_in_step = 0.0
-        self._note("step.started", {"step": planned.index, "label": planned.label, "kind": planned.step.step}, started)
         readings: dict[str, tuple[float | None, ...]] = {}
 
         def view(sample: Sample) -> View:
@@ -120,19 +130,21 @@ class Engine:
             self._show(planned, logic, step_time, total)
             return View(sample, step_time, total, at_start, self._run.dut, self._run.capacity_estimate)
 
-        await self._do(logic.start(view(first)))
-        while True:
-            sample = await self._next(planned)
-            answer = logic.update(view(sample))
+        self._note("step.started", {"step": planned.index, "label": planned.label, "kind": planned.step.step})
+        sample = await self._do(logic.start(view(last)))
+        started = sample.t  # the step's clock starts when its current flows
+        self._index = planned.index
+        self._recorder.add(sample, planned.index)
+        while not isinstance(answer := logic.update(view(sample)), Ended):
             match answer:
                 case None:
-                    pass
-                case Ended():
-                    break
+                    sample = await self._next()
                 case TakeReadings():
                     readings = await self._take_readings(answer)
+                    sample = await self._next()
                 case _:
-                    await self._do(answer)
+                    sample = await self._do(answer)
+                    self._recorder.add(sample, planned.index)
         record = StepRecord(
             planned.index, planned.name, planned.label, started, sample.t, answer.reason, answer.complete, readings
         )
@@ -147,42 +159,46 @@ class Engine:
             "readings": {name: list(values) for name, values in readings.items()},
         }
         self._note("step.ended", body, sample.t)
-        return record
+        return record, sample
 
-    async def _next(self, planned: PlannedStep) -> Sample:
+    async def _next(self) -> Sample:
         """The next sample for the running step; a hold is served here and hides its samples from the step."""
         while True:
             if self._held.requested:
-                await self._serve_hold(planned)
+                return await self._serve_hold(self._action)
             sample = await self._samples.get()
             if sample is not None:
-                self._recorder.add(sample, planned.index)
-                self._last = sample
+                self._recorder.add(sample, self._index)
+                if isinstance(self._action, Drive) and sample.good("output_on") == 0:
+                    reason = "the cycler's output went off while it should drive"
+                    raise RunFailedError("E-OUTPUT-LOST", reason, Verdict.ERROR)
                 return sample
 
-    async def _serve_hold(self, planned: PlannedStep) -> None:
-        interrupted, held = self._command, self._held
-        held.since = self._clock.now()
-        await self._do(NoCurrent())
+    async def _serve_hold(self, interrupted: Action) -> Sample:
+        """Output off until `resume`; returns the sample that shows the interrupted action at work again."""
+        since, held = self._clock.now(), self._held
+        sample = await self._do(NoCurrent())
+        self._recorder.add(sample, self._index)
         held.reached.set()
         while held.requested:
-            sample = await self._samples.get()
-            if sample is not None:
-                self._recorder.add(sample, planned.index)
-        await self._do(interrupted)
-        lasted = self._clock.now() - held.since
-        self._held_in_step += lasted
-        self._held_total += lasted
+            if (waited := await self._samples.get()) is not None:
+                self._recorder.add(waited, self._index)
+        sample = await self._do(interrupted)
+        self._recorder.add(sample, self._index)
+        self._held_in_step += sample.t - since
+        self._held_total += sample.t - since
         self._held = _Held()
         held.ended.set()
+        return sample
 
     # ---- doing what a step asks
 
-    async def _do(self, command: Command) -> None:
-        """Carry out a command: intent to the journal, act, look."""
-        self._command = command
+    async def _do(self, action: Action) -> Sample:
+        """Carry out an action: intent to the journal, act, look. Returns the first sample taken after it; those taken
+        before belong to what went on until then, and no step sees them."""
+        self._action = action
         cycler = self._instruments.cycler
-        match command:
+        match action:
             case Drive(current, voltage):
                 self._note("setpoint", {"current_a": current, "voltage_v": voltage})
                 await self._instruments.call("cycler", cycler.drive, current, voltage)
@@ -197,20 +213,29 @@ class Engine:
                     self._output_on = False
             case TakeReadings():
                 raise AssertionError("readings are taken where they are recorded")
-        await self._sampler.scan()
+        after = await self._sampler.scan(fresh=True)
+        while not self._samples.empty():
+            sample = self._samples.get_nowait()
+            if sample is not None and sample is not after:
+                self._recorder.add(sample, self._index)
         reading = self._sampler.cycler
         if reading is not None:
             done = {"current_a": reading.current, "voltage_v": reading.voltage, "output_on": reading.output_on}
             self._note("setpoint.readback", done)
+        return after
 
     def _last_voltage(self) -> float:
         reading = self._sampler.cycler
         return reading.voltage if reading is not None else self._run.dut.nominal_voltage
 
-    async def _take_readings(self, command: TakeReadings) -> dict[str, tuple[float | None, ...]]:
+    async def _take_readings(self, wanted: TakeReadings) -> dict[str, tuple[float | None, ...]]:
         meter = self._instruments.impedance_meter
         assert meter is not None  # checked before the start
-        taken = [await self._instruments.call(command.role, meter.measure) for _ in range(command.count)]
+        taken = []
+        for _ in range(wanted.count):
+            taken.append(await self._instruments.call(wanted.role, meter.measure))
+            if self._held.requested:
+                await self._serve_hold(NoCurrent())
         return {
             "resistance": tuple(reading.resistance for reading in taken),
             "voltage": tuple(reading.voltage for reading in taken),

@@ -118,6 +118,14 @@ class JournalReader:
         return [RunSummary(run, station, t, json.loads(body) if body else None) for run, station, t, body in rows]
 
     @_explained
+    def unfinished_runs(self) -> list[RunSummary]:
+        """Runs without a final result, oldest first."""
+        rows = self._query(
+            "SELECT runs.run, station, t FROM runs JOIN events ON events.seq = runs.seq"
+            " LEFT JOIN results ON results.run = runs.run WHERE results.run IS NULL ORDER BY runs.seq"
+        )
+        return [RunSummary(run, station, t, None) for run, station, t in rows]
+
     def count_runs(self) -> int:
         """How many runs the journal knows."""
         return int(self._query("SELECT count(*) FROM runs")[0][0])

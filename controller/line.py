@@ -8,15 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from config import DutModel, LineConfig
 from controller.clock import Clock
 from controller.instruments import LinkFactory
 from controller.journal import AuditEntry, Event, Journal
-from controller.results import Outcome
+from controller.results import Outcome, bare_result
 from controller.station import Station, StationServices
 from controller.status import status_of
 from controller.topics import Topics, rfc3339
 from sequences import GradeRules, Verdict
+
+log = structlog.get_logger()
 
 DAEMON_ENDED = Outcome(Verdict.ERROR, "E-DAEMON", "the daemon ended while the run was active")
 
@@ -66,29 +70,20 @@ class Line:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.set()
-        confirmed = await asyncio.gather(*(station.shut_down(outcome) for station in self.stations.values()))
-        for station in self.stations.values():
-            await station.instruments.close()
-        return all(confirmed)
+        stations = self.stations.values()
+        # one station's trouble must not cost another its off sequence
+        confirmed = await asyncio.gather(*(station.shut_down(outcome) for station in stations), return_exceptions=True)
+        for name, result in zip(self.stations, confirmed, strict=True):
+            if isinstance(result, BaseException):
+                log.error("shutdown failed", station=name, exc_info=result)
+        await asyncio.gather(*(station.instruments.close() for station in stations), return_exceptions=True)
+        return all(result is True for result in confirmed)
 
     async def _settle_orphans(self) -> None:
         """Runs a former daemon left without a result get one now: every run has exactly one."""
-        for summary in self.journal.runs(limit=1000):
-            if summary.result is not None:
-                continue
+        for summary in self.journal.unfinished_runs():
             t = self.clock.now()
-            result: dict[str, Any] = {
-                "schema": "evaline/result/1",
-                "run_id": summary.run,
-                "station": summary.station,
-                "started": rfc3339(summary.started),
-                "ended": rfc3339(t),
-                "verdict": str(Verdict.ERROR),
-                "grade": None,
-                "outcome": {"code": DAEMON_ENDED.code, "reason": DAEMON_ENDED.reason},
-                "measurements": {},
-                "measurement_order": [],
-            }
+            result = bare_result(summary.run, summary.station, summary.started, t, DAEMON_ENDED)
             body = {"verdict": str(Verdict.ERROR), "grade": None}
             message = self.topics.result_message(summary.station, summary.run, t, result)
             audit = AuditEntry(t, "evaline", "result", DAEMON_ENDED.reason, {"run": summary.run})

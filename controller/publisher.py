@@ -138,7 +138,8 @@ class Publisher:
             if self._settled:  # not merely accepted: a broker that refuses a message must not be hammered with it
                 pause = FIRST_PAUSE_S
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.Event().wait(), pause)
+                async with asyncio.timeout(pause):
+                    await asyncio.Event().wait()
             pause = min(2 * pause, MAX_PAUSE_S)
 
     async def _connection(self) -> None:

@@ -29,6 +29,23 @@ class Outcome:
 COMPLETED = Outcome(Verdict.PASS, "", "")
 
 
+def bare_result(run_id: str, station: str, started: float, ended: float, outcome: Outcome) -> dict[str, Any]:
+    """The result of a run that could not be analysed: what is known for certain."""
+    return {
+        "schema": "evaline/result/1",
+        "run_id": run_id,
+        "station": station,
+        "started": rfc3339(started),
+        "ended": rfc3339(ended),
+        "verdict": str(outcome.verdict),
+        "grade": None,
+        "grade_reasons": [],
+        "outcome": {"code": outcome.code, "reason": outcome.reason},
+        "measurements": {},
+        "measurement_order": [],
+    }
+
+
 def final_result(
     run: Run, outcome: Outcome, ended: float, off: list[OffStep], instruments: Instruments,
     rules: GradeRules, journal: JournalReader, data_dir: Path, report_dir: Path,

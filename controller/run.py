@@ -93,11 +93,13 @@ class Recorder:
     def __init__(self, journal: Journal, run: Run) -> None:
         self._journal, self._run = journal, run
         self._columns: tuple[str, ...] = ()
+        self._channels = 0
 
     def add(self, sample: Sample, step: int) -> None:
-        if not self._columns:
+        if len(sample.temperatures) != self._channels or not self._columns:
+            self._channels = len(sample.temperatures)
             cells = tuple(f"cell_{n:03d}" for n in range(1, self._run.dut.series_cells + 1))
-            channels = tuple(f"temperature_{n:02d}" for n in range(1, len(sample.temperatures) + 1))
+            channels = tuple(f"temperature_{n:02d}" for n in range(1, self._channels + 1))
             self._columns = COLUMNS + cells + channels
         counters = sample.counters
         row: list[float | None] = [sample.t, sample.t - self._run.started, step]
@@ -105,7 +107,7 @@ class Recorder:
         row += [counters.charged_ah, counters.discharged_ah, counters.charged_wh, counters.discharged_wh]
         row += [sample.good(name) for name in _DERIVED]
         row += _padded(sample.cells, self._run.dut.series_cells)
-        row += _padded(sample.temperatures, len(self._columns) - len(row))
+        row += sample.temperatures
         rows = np.array([row], dtype=np.float64)  # None becomes NaN
         self._journal.append_samples(sample.t, self._run.station, self._run.id, self._columns, rows)
 

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.sampler import Sampler
-from sequences import Bound, Sample
+from sequences import Bound, Quality, Sample
 
-BLIND_AFTER = 3.0  # s of line time without a good value of a watched signal while current may flow
+BLIND_AFTER = 3.0  # s of line time that the newest good value of a watched signal may be older than its period
 PLC_SILENT_AFTER = 3.0  # s of line time without a new PLC heartbeat
-# signals without which no run may go on; the others trip only when they are good and passed
-REQUIRED = ("voltage", "current", "cell_min", "cell_max", "temperature_max", "ready")
+# limits whose signals are counted here, not measured; passing them ends a run but says nothing bad of the battery
+COUNTED = ("throughput", "total_time")
+# what a bound watches, where that is another signal of the sample
+MEASURED_AS = {"charge_current": "current", "discharge_current": "current"}
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something passed its level. `trip` ends the run; otherwise it is a warning."""
+    """Something passed its level. `trip` ends the run; `quarantine` says that the battery itself is to blame."""
 
     code: str
     message: str
     trip: bool
+    quarantine: bool = False
 
 
 class Safety:
-    """Watches one run: armed with its bounds at the start, disarmed when its outputs are confirmed off."""
+    """Watches one run: armed before the contactors close, disarmed when its outputs are confirmed off."""
 
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: Sampler, own_periods: Mapping[str, float]) -> None:
+        """own_periods: seconds, of those instruments that are read less often than every scan."""
+        self._sampler, self._own_periods = sampler, own_periods
         self._bounds: list[Bound] = []
         self._passed_since: dict[tuple[str, bool], float] = {}
         self._reported: set[tuple[str, bool]] = set()
@@ -34,14 +39,20 @@ class Safety:
         self._last_good: dict[str, float] = {}
         self._beat: tuple[float, float] | None = None
         self._armed_at: float | None = None
+        self._contactors_closed = False
 
     def arm(self, bounds: list[Bound], t: float) -> None:
-        self._bounds, self._armed_at = bounds, t
+        self._bounds, self._armed_at, self._contactors_closed = bounds, t, False
         self._passed_since.clear()
         self._reported.clear()
         self._raised.clear()
-        self._last_good = dict.fromkeys(REQUIRED, t)
+        measured = {MEASURED_AS.get(bound.signal, bound.signal) for bound in bounds} - set(COUNTED)
+        self._last_good = dict.fromkeys(sorted(measured | {"ready", "current"}), t)
         self._beat = None
+
+    def contactors_closed(self) -> None:
+        """From now on they must stay closed, and the cycler sees the battery's voltage."""
+        self._contactors_closed = True
 
     def disarm(self) -> None:
         self._armed_at = None
@@ -50,10 +61,19 @@ class Safety:
         """New alarms of this sample; each is raised once until its cause is gone."""
         if self._armed_at is None:
             return []
-        conditions = [*self._chain(), *self._cycler(), *self._heartbeat(sample), *self._blindness(sample)]
+        conditions = [
+            *self._chain(),
+            *self._contactors(),
+            *self._cycler(),
+            *self._battery(),
+            *self._heartbeat(sample),
+            *self._blindness(sample),
+        ]
         alarms = [alarm for alarm in conditions if alarm.code not in self._raised]
         self._raised = {alarm.code for alarm in conditions}
         for bound in self._bounds:
+            if bound.signal == "voltage" and not self._contactors_closed:
+                continue
             value = self._value(sample, bound.signal)
             alarms += self._bound(bound, value, sample.t)
         return alarms
@@ -86,7 +106,8 @@ class Safety:
                 self._reported.add(key)
                 word = "above" if bound.side > 0 else "below"
                 message = f"{bound.name}: {value:.4g} {bound.unit} is {word} {level:.4g} {bound.unit}"
-                alarms.append(Alarm("E-SAFETY-TRIP" if trip else "W-SAFETY-LIMIT", message, trip))
+                code = "E-SAFETY-TRIP" if trip else "W-SAFETY-LIMIT"
+                alarms.append(Alarm(code, message, trip, quarantine=trip and bound.signal not in COUNTED))
         return alarms
 
     def _chain(self) -> list[Alarm]:
@@ -94,6 +115,20 @@ class Safety:
         if interlock is None or interlock.ready:
             return []
         return [Alarm("E-INTERLOCK", f"the interlock chain opened: {interlock.trip_cause or 'not ready'}", True)]
+
+    def _contactors(self) -> list[Alarm]:
+        interlock = self._sampler.interlock
+        if not self._contactors_closed or interlock is None:
+            return []
+        if interlock.contactor_closed and interlock.contactors_agree:
+            return []
+        return [Alarm("E-CONTACTOR", "a contactor opened that should be closed", True)]
+
+    def _battery(self) -> list[Alarm]:
+        battery = self._sampler.battery
+        if battery is None or not battery.faults:
+            return []
+        return [Alarm("E-BMS-FAULT", f"the BMS reports {', '.join(battery.faults)}", True, quarantine=True)]
 
     def _cycler(self) -> list[Alarm]:
         """An alarm of the cycler itself: it has switched off or lost contact, whatever the step believes."""
@@ -111,10 +146,14 @@ class Safety:
         return []
 
     def _blindness(self, sample: Sample) -> list[Alarm]:
-        for signal in REQUIRED:
-            if sample.good(signal) is not None:
-                self._last_good[signal] = sample.t
-        blind = [name for name in REQUIRED if sample.t - self._last_good[name] > BLIND_AFTER]
+        blind = []
+        for signal, last in self._last_good.items():
+            value = sample.values.get(signal)
+            if value is not None and value.quality is Quality.GOOD:
+                self._last_good[signal] = last = max(last, value.t)
+            period = self._own_periods.get(value.source, 0.0) if value is not None else 0.0
+            if sample.t - last > BLIND_AFTER + period:
+                blind.append(signal)
         if not blind:
             return []
         return [Alarm("E-SAFETY-BLIND", f"no good value of {', '.join(blind)} for {BLIND_AFTER:g} s", True)]

@@ -1,10 +1,16 @@
-"""One scan loop per station: every instrument at its period, all of them concurrently, one sample per scan."""
+"""One scan loop per station: every instrument at its period, all of them concurrently, one sample per scan.
+
+A slow or silent instrument delays nobody: a scan waits for it a part of a period only, and its values come when it
+answers. The heartbeat to the PLC has a loop of its own for the same reason.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from controller.clock import Clock
@@ -15,6 +21,10 @@ from sequences import Counters, Quality, Sample, Value, integrate
 
 RISE_WINDOW = 60.0  # s over which dT/dt is taken: sensors resolve 0.1 K
 STALE_AFTER = 2.0  # periods without a new value after which the newest one is stale
+PATIENCE = 0.5  # of a period, in wall time, that a scan waits for the instruments it asked
+BEAT_PERIOD = 1.0  # s between two heartbeats to the PLC; it opens the contactors after 3 s without
+
+Read = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Sampler:
@@ -24,13 +34,15 @@ class Sampler:
         self._instruments = instruments
         self._clock = clock
         self._on_sample = on_sample
+        self._group: asyncio.TaskGroup | None = None
         self._values: dict[str, Value] = {}
         self._cells: tuple[float | None, ...] = ()
         self._temperatures: tuple[float | None, ...] = ()
         self._counters = Counters()
         self._last_power: tuple[float, float, float] | None = None
+        self._beats = 0
         self._next_due: dict[str, float] = {}
-        self._beat = 0
+        self._reading: dict[str, asyncio.Task[None]] = {}
         self._hottest: deque[tuple[float, float]] = deque()
         self._scanning = asyncio.Lock()
         self._wanted_period: float | None = None
@@ -55,18 +67,34 @@ class Sampler:
         self._counters = Counters()
         self._last_power = None
 
-    async def run(self, phase: float = 0.0) -> None:
-        """Scan for ever, on an absolute schedule: a late scan does not shift the ones after it.
+    def run_in(self, group: asyncio.TaskGroup, phase: float = 0.0) -> None:
+        """Scan and beat for ever, in the station's task group. `phase` (0..1 of a period) keeps stations apart:
+        scans that are due at once wait for each other."""
+        self._group = group
+        group.create_task(self._beat_for_ever())
+        group.create_task(self._scan_on_schedule(phase))
 
-        `phase` (0..1 of a period) keeps stations apart: scans that are due at once wait for each other.
-        """
-        due = self._clock.now() + phase * self.period
-        await self._clock.sleep_until(due)
+    async def _beat_for_ever(self) -> None:
         while True:
-            await self.scan()
-            due = max(due + self.period, self._clock.now())
-            while not await self._slept_until(due):
-                due = self._clock.now() + self.period
+            await self.beat()
+            await self._clock.sleep(BEAT_PERIOD)
+
+    async def beat(self) -> None:
+        """One heartbeat to the PLC, if it is connected."""
+        if "interlock" in self._instruments.identities:
+            self._beats = (self._beats + 1) % 65536
+            with suppress(InstrumentError):  # the PLC notices, and so does the next read of it
+                await self._instruments.call("interlock", self._instruments.interlock.beat, self._beats)
+
+    async def _scan_on_schedule(self, phase: float) -> None:
+        """On a schedule that a late scan does not shift; a scan that was missed is not made up for."""
+        origin, count = self._clock.now() + phase * self.period, 0
+        while True:
+            if await self._slept_until(origin + count * self.period):
+                await self.scan()
+                count = max(count + 1, math.ceil((self._clock.now() - origin) / self.period))
+            else:
+                origin, count = self._clock.now(), 1
 
     async def _slept_until(self, due: float) -> bool:
         """False when the period has changed meanwhile."""
@@ -78,21 +106,26 @@ class Sampler:
             self._waiting.cancel()
             self._waiting = None
 
-    async def scan(self) -> Sample:
-        """One scan now. Concurrent callers take turns, so values never mix between samples."""
+    async def scan(self, *, fresh: bool = False) -> Sample:
+        """One scan now; concurrent callers take turns. With `fresh` the cycler is asked after this call, whatever
+        that takes: its values then show what a command has done."""
         async with self._scanning:
-            t = self._clock.now()
-            async with asyncio.TaskGroup() as group:
-                for key, read in self._readers():
-                    if self._is_due(key, t):
-                        group.create_task(read())
-            sample = self._sample(t)
+            before = self._reading.get("cycler")
+            if fresh and before is not None:
+                await asyncio.wait({before})
+            asked = {self._ask(key, read) for key, read in self._readers() if self._is_due(key)}
+            if asked:
+                await asyncio.wait(asked, timeout=PATIENCE * self.period)
+            after = self._reading.get("cycler")
+            if fresh and after is not None:
+                await asyncio.wait({after})
+            sample = self._sample(self._clock.now())
             self._on_sample(sample)
             return sample
 
     # ---- reading
 
-    def _readers(self) -> list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+    def _readers(self) -> list[tuple[str, Read]]:
         connected = self._instruments.identities
         readers = {
             "cycler": self._read_cycler,
@@ -102,14 +135,34 @@ class Sampler:
         }
         return [(key, read) for key, read in readers.items() if key in connected]
 
-    def _is_due(self, key: str, t: float) -> bool:
-        period = self._instruments.config.instruments[key].scan_period_s
+    def _is_due(self, key: str) -> bool:
+        if key in self._reading:
+            return False  # it has not answered yet
+        period = self._own_period(key)
+        t = self._clock.now()
         if period is None:
             return True
         if t + 1e-6 < self._next_due.get(key, t):
             return False
         self._next_due[key] = t + period
         return True
+
+    def _own_period(self, key: str) -> float | None:
+        return self._instruments.config.instruments[key].scan_period_s
+
+    def _ask(self, key: str, read: Read) -> asyncio.Task[None]:
+        assert self._group is not None, "the sampler does not run"
+        task = self._group.create_task(read())
+        self._reading[key] = task
+        task.add_done_callback(lambda _: self._reading.pop(key))
+        return task
+
+    def _put_bad(self, source: str, names: tuple[str, ...]) -> None:
+        """The instrument did not answer. One that is read seldom is asked again at once, and its values age."""
+        if self._own_period(source) is None:
+            self._put(source, dict.fromkeys(names))
+        else:
+            self._next_due.pop(source, None)
 
     def _put(self, source: str, values: dict[str, float | None]) -> float:
         """Take over the values of an answer that has just come, and say when that was."""
@@ -126,7 +179,7 @@ class Sampler:
         try:
             reading = await self._instruments.call("cycler", self._instruments.cycler.read)
         except InstrumentError:
-            self._put("cycler", dict.fromkeys(names))
+            self._put_bad("cycler", names)
             self.cycler = None
             return
         self.cycler = reading
@@ -140,12 +193,10 @@ class Sampler:
     async def _read_interlock(self) -> None:
         names = ("ready", "contactor", "plc_beat")
         interlock = self._instruments.interlock
-        self._beat = (self._beat + 1) % 65536
         try:
-            await self._instruments.call("interlock", interlock.beat, self._beat)
             reading = await self._instruments.call("interlock", interlock.read)
         except InstrumentError:
-            self._put("interlock", dict.fromkeys(names))
+            self._put_bad("interlock", names)
             self.interlock = None
             return
         self.interlock = reading
@@ -159,7 +210,7 @@ class Sampler:
         try:
             reading = await self._instruments.call("battery_monitor", monitor.read)
         except InstrumentError:
-            self._put("battery_monitor", dict.fromkeys(names))
+            self._put_bad("battery_monitor", names)
             self._cells, self.battery = (), None
             return
         self.battery, self._cells = reading, reading.cell_voltages
@@ -173,15 +224,20 @@ class Sampler:
     async def _read_temperatures(self) -> None:
         scanner = self._instruments.temperature_scanner
         assert scanner is not None  # it is connected
+        names = ("temperature_min", "temperature_max", "temperature_rise")
         try:
             channels = await self._instruments.call("temperature_scanner", scanner.read)
         except InstrumentError:
-            channels = ()
+            self._put_bad("temperature_scanner", names)
+            return
         self._temperatures = channels
-        good = [channel for channel in channels if channel is not None]
-        low, high = (min(good), max(good)) if good else (None, None)
-        rise = self._rise(self._clock.now(), high) if high is not None else None
-        self._put("temperature_scanner", {"temperature_min": low, "temperature_max": high, "temperature_rise": rise})
+        known = [channel for channel in channels if channel is not None]
+        if len(known) < len(channels) or not known:  # the open sensor may sit on the hottest cell
+            self._put("temperature_scanner", dict.fromkeys(names))
+            return
+        high = max(known)
+        values = (min(known), high, self._rise(self._clock.now(), high))
+        self._put("temperature_scanner", dict(zip(names, values, strict=True)))
 
     def _rise(self, t: float, hottest: float) -> float:
         """dT/dt of the hottest channel over the window, K/s; 0 until the window has filled."""

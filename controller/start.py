@@ -13,7 +13,7 @@ from config.documents import Document, first_validation_error
 from controller.instruments import Instruments
 from controller.run import dut_of
 from controller.sampler import Sampler
-from sequences import Finding, Recipe, StationLimits, check
+from sequences import Finding, GradeRules, Recipe, Sample, StationLimits, check, check_rules
 
 # a battery may not arrive with a cell further than this beyond its working window, V
 CELL_MARGIN = 0.2
@@ -46,6 +46,10 @@ class StartRefusedError(Exception):
         self.reasons = reasons
         super().__init__("; ".join(f"{reason.message} [{reason.code}]" for reason in reasons))
 
+    @property
+    def codes(self) -> list[str]:
+        return [reason.code for reason in self.reasons]
+
     def as_json(self) -> list[dict[str, str]]:
         return [asdict(reason) for reason in self.reasons]
 
@@ -73,13 +77,15 @@ def finding_line(document: Document, finding: Finding) -> str:
     return f"{document.source}:{line}:{column}: {finding.message}; {finding.hint} [{finding.code}]"
 
 
-def checked_recipe(request: StartRequest, model: DutModel, limits: StationLimits) -> Recipe:
-    """The recipe, checked for this battery and station; raises RecipeError with every finding."""
+def checked_recipe(request: StartRequest, model: DutModel, limits: StationLimits, rules: GradeRules) -> Recipe:
+    """The recipe, checked for this battery, station and grade rules; raises RecipeError with every finding.
+
+    Takes its time with a hostile recipe: call it in a thread."""
     try:
         recipe, document = load_recipe(request.recipe_text, request.recipe_source)
     except DocumentError as error:
         raise RecipeError([str(error)]) from None
-    findings = check(recipe, dut_of(model), limits)
+    findings = [*check(recipe, dut_of(model), limits), *check_rules(recipe, rules)]
     if findings:
         raise RecipeError([finding_line(document, finding) for finding in findings])
     return recipe
@@ -110,8 +116,13 @@ def station_limits(config: StationConfig, instruments: Instruments) -> StationLi
 
 
 def reasons_against(
-    request: StartRequest, model: DutModel, recipe: Recipe, config: StationConfig, instruments: Instruments,
+    request: StartRequest,
+    model: DutModel,
+    recipe: Recipe,
+    config: StationConfig,
+    instruments: Instruments,
     sampler: Sampler,
+    latest: Sample | None,
 ) -> list[Reason]:  # fmt: skip
     """Everything about station and battery, as they are now, that forbids this start."""
     return [
@@ -120,6 +131,7 @@ def reasons_against(
         *_cycler(sampler),
         *_probes(recipe, model, config, instruments),
         *_battery(request, model, recipe, sampler),
+        *_temperature(model, recipe, latest),
     ]
 
 
@@ -203,4 +215,20 @@ def _battery(request: StartRequest, model: DutModel, recipe: Recipe, sampler: Sa
         found = "was not measured" if battery.insulation is None else f"is {battery.insulation / 1e3:g} kohm"
         yield Reason(
             "E-INSULATION", f"the insulation {found}, needed are {needed / 1e3:g} kohm", "do not touch the battery"
+        )
+
+
+def _temperature(model: DutModel, recipe: Recipe, latest: Sample | None) -> Iterator[Reason]:
+    if "temperature_scanner" not in recipe.roles:
+        return
+    low = latest.good("temperature_min") if latest else None
+    high = latest.good("temperature_max") if latest else None
+    if low is None or high is None:
+        broken = [str(n) for n, t in enumerate(latest.temperatures, 1) if t is None] if latest else []
+        what = f"temperature channel {', '.join(broken)} is open" if broken else "no temperature was measured"
+        yield Reason("E-TEMPERATURE", what, "check the sensors on the battery")
+    elif not model.temperature_min_degc <= low <= high <= model.temperature_max_degc:
+        window = f"{model.temperature_min_degc:g} to {model.temperature_max_degc:g} degC"
+        yield Reason(
+            "E-TEMPERATURE", f"the battery is at {low:g} to {high:g} degC, allowed are {window}", "let it soak"
         )

@@ -54,18 +54,19 @@ DONE: dict[State, State] = {
     State.COMPLETING: State.COMPLETE,
 }
 
-# seconds an acting state may take before the station aborts (ABORTING itself: before its alarm)
+# wall seconds an acting state may take. A run that misses one is aborted; the ends of a run (5 s for the outputs, the
+# rest for its result) raise an alarm and go on to what follows
 DEADLINE: dict[State, float] = {
     State.CLEARING: 10,
     State.STARTING: 30,
-    State.STOPPING: 5,
-    State.ABORTING: 5,
+    State.STOPPING: 65,
+    State.ABORTING: 65,
     State.HOLDING: 5,
     State.UNHOLDING: 10,
     State.SUSPENDING: 5,
     State.UNSUSPENDING: 10,
     State.RESETTING: 30,
-    State.COMPLETING: 60,
+    State.COMPLETING: 65,
 }
 
 _RUNNING = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,17 @@ import structlog
 
 from config import DutModel, StationConfig
 from controller.clock import Clock
-from controller.engine import Engine, IncompleteError, Progress
+from controller.engine import Engine, Progress, RunFailedError
 from controller.instruments import Instruments, LinkFactory
 from controller.journal import AuditEntry, Event, Journal, JournalError
-from controller.outputs import OffStep, await_contactor, switch_off
-from controller.results import COMPLETED, Outcome, final_result
+from controller.outputs import QUIET_CURRENT, OffStep, await_contactor, switch_off
+from controller.results import COMPLETED, Outcome, bare_result, final_result
 from controller.run import Run
 from controller.safety import Alarm, Safety
 from controller.sampler import Sampler
 from controller.start import (
     Reason,
+    RecipeError,
     StartRefusedError,
     StartRequest,
     battery_model,
@@ -40,8 +41,11 @@ from sequences import GradeRules, Sample, Verdict
 log = structlog.get_logger()
 
 RECONNECT_EVERY = 5.0  # s between attempts to reach instruments that do not answer
+RESULT_WITHIN = 55.0  # wall s for analysis and data file; a run whose result takes longer gets one without them
 # the cycler's own protections stand this far outside the run's trip levels: they are the second layer, not the first
 PROTECTION_MARGIN = 1.05
+# states in which no current may flow and nobody is switching anything
+QUIET_STATES = (State.IDLE, State.COMPLETE, State.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,20 @@ class StationServices:
     changed: Callable[[Station], None]
 
 
+@dataclass
+class _ActiveRun:
+    """A run and everything that ends with it, so that nothing stale can touch the next one."""
+
+    run: Run
+    engine: Engine
+    attempt: asyncio.Task[Outcome] | None = None
+    acting: asyncio.Task[None] | None = None
+    interruption: Outcome | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Station:
-    """`phase` (0..1) is the station's place in the line's scan period: see Sampler.run."""
+    """`phase` (0..1) is the station's place in the line's scan period: see Sampler.run_in."""
 
     def __init__(
         self, name: str, config: StationConfig, services: StationServices, make_link: LinkFactory, phase: float = 0.0
@@ -68,18 +84,30 @@ class Station:
         self._clock, self._journal = services.clock, services.journal
         self.instruments = Instruments(config, services.clock, make_link)
         self.sampler = Sampler(self.instruments, services.clock, self._on_sample)
-        self._safety = Safety(self.sampler)
-        self.state = State.STOPPED
-        self.run_now: Run | None = None
+        own_periods = {key: i.scan_period_s for key, i in config.instruments.items() if i.scan_period_s is not None}
+        self._safety = Safety(self.sampler, own_periods)
+        self.state = State.RESETTING
         self.last_result: dict[str, Any] | None = None
         self.alarms: list[dict[str, Any]] = []
         self.latest: Sample | None = None
-        self._engine: Engine | None = None
-        self._attempt: asyncio.Task[Outcome] | None = None
-        self._run_ended = asyncio.Event()
-        self._interruption: Outcome | None = None
+        self._alarm_count = 0
+        self._active: _ActiveRun | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._state_changed = asyncio.Event()
+        self._moves = 0  # transitions so far: tells whether something has overtaken an acting state's work
+        self._moved = asyncio.Event()  # set by the next transition, and then replaced
+        self._switching_off = asyncio.Lock()
+
+    @property
+    def run_now(self) -> Run | None:
+        return self._active.run if self._active is not None else None
+
+    @property
+    def progress(self) -> Progress | None:
+        return self._active.engine.progress if self._active is not None else None
+
+    @property
+    def now(self) -> float:
+        return self._clock.now()
 
     # ------------------------------------------------------------------------------------------- its life
 
@@ -87,11 +115,10 @@ class Station:
         """Connect, become IDLE, scan, and carry out commands until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            self._command(Command.RESET, "evaline", "daemon started")
+            self._enter(State.RESETTING, "evaline", "daemon started")
+            self.sampler.run_in(group, self._phase)
             group.create_task(self._show_on_tower())
-            await self.instruments.connect()
-            await self._reset()
-            group.create_task(self.sampler.run(self._phase))
+            await self._act(self._reset())
             group.create_task(self._keep_connected())
 
     async def _keep_connected(self) -> None:
@@ -101,54 +128,107 @@ class Station:
 
     async def _show_on_tower(self) -> None:
         while True:
-            self._state_changed.clear()
-            tower = tower_of(self.state)
+            moved = self._moved
+            again: float | None = RECONNECT_EVERY
             if "interlock" in self.instruments.identities:
                 with suppress(InstrumentError):  # shown in faults; a dark tower must not end a run
-                    await self.instruments.call("interlock", self.instruments.interlock.set_tower, tower)
-            await self._state_changed.wait()
+                    interlock = self.instruments.interlock
+                    await self.instruments.call("interlock", interlock.set_tower, tower_of(self.state))
+                    again = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(again):
+                    await moved.wait()
 
     def _enter(self, state: State, author: str, reason: str = "") -> None:
         before, self.state = self.state, state
-        run = self.run_now.id if self.run_now else ""
+        self._moves += 1
         body = {"from": before.name, "to": state.name, "author": author, "reason": reason}
-        self._journal.append(Event(self._clock.now(), self.name, run, "state", body))
-        self._state_changed.set()
+        self._note("state", body)
+        self._moved.set()
+        self._moved = asyncio.Event()
         self._services.changed(self)
 
     def _command(self, command: Command, author: str, reason: str) -> None:
         """Take the transition a command asks for, and note who asked; raises RefusedCommandError."""
         state = after(self.state, command)
-        entry = AuditEntry(self._clock.now(), author, str(command), reason, {"station": self.name})
-        self._journal.audit(entry, self.name, self.run_now.id if self.run_now else "")
+        self._audit(author, str(command), reason, {"station": self.name})
         self._enter(state, author, reason)
 
-    async def _owned(self, work: Coroutine[Any, Any, None]) -> None:
-        """Work that must go on even when whoever asked for it goes away."""
+    def _accept(self, command: Command, author: str, reason: str) -> None:
+        """A command from outside: only while the station serves."""
+        if self._group is None:
+            raise RefusedCommandError(self.state, command)
+        self._command(command, author, reason)
+
+    async def _owned(self, work: Coroutine[Any, Any, None], active: _ActiveRun | None = None) -> None:
+        """Work that goes on even when whoever asked for it goes away; a run's work ends with the run."""
         assert self._group is not None, "the station does not serve"
-        await asyncio.shield(self._group.create_task(work))
+        task = self._group.create_task(work)
+        if active is not None:
+            active.acting = task
+        await asyncio.wait({task})
+
+    async def _act(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of the acting state just entered, within its deadline; then enter what follows, unless
+        something has overtaken it."""
+        state, move = self.state, self._moves
+        try:
+            async with asyncio.timeout(DEADLINE[state]):
+                await work
+        except TimeoutError:
+            if self._moves == move:
+                await self._missed(state)
+            return
+        if self._moves == move:
+            self._enter(DONE[state], "evaline")
+
+    async def _missed(self, state: State) -> None:
+        message = f"{state.name} took over {DEADLINE[state]:g} s"
+        self._raise_alarm(Alarm("E-DEADLINE", message, trip=True))
+        if self._active is not None:
+            self._interrupt(Outcome(Verdict.ERROR, "E-DEADLINE", message))
+        elif state in (State.ABORTING, State.STOPPING):
+            self._enter(DONE[state], "evaline", message)
+        else:
+            self._command(Command.ABORT, "evaline", message)
+            await self._act(self._off())
 
     # ------------------------------------------------------------------------------------------ commands
 
     async def start(self, request: StartRequest) -> str:
         """Begin a run; returns its id. Raises StartRefusedError with every reason, or RecipeError."""
+        try:
+            run = await self._prepared(request)
+        except (RecipeError, StartRefusedError) as refused:
+            codes = refused.codes if isinstance(refused, StartRefusedError) else ["E-RECIPE"]
+            detail = {"station": self.name, "code": request.code, "reasons": codes}
+            self._audit(request.author, "start refused", request.reason, detail)
+            raise
+        body = {"recipe": run.recipe.id, "hash": run.recipe.content_hash, "dut": run.code, "author": run.author}
+        message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
+        self._journal.append(Event(run.started, self.name, run.id, "run.started", body), [message])
+        engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run)
+        self._active, self.alarms = _ActiveRun(run, engine), []
+        self._command(Command.START, request.author, request.reason)
+        assert self._group is not None
+        self._group.create_task(self._run_to_end(self._active))
+        return run.id
+
+    async def _prepared(self, request: StartRequest) -> Run:
+        """The run that was asked for, if nothing is against it."""
         model = battery_model(request.code, dict(self._services.models))
         limits = station_limits(self.config, self.instruments)
-        recipe = checked_recipe(request, model, limits)
-        reasons = reasons_against(request, model, recipe, self.config, self.instruments, self.sampler)
-        if self.state is not State.IDLE:
-            hint = "reset the station" if self.run_now is None else "wait for its end"
+        with self._clock.hold():  # a hostile recipe must not hold up the scans of other stations
+            recipe = await asyncio.to_thread(checked_recipe, request, model, limits, self._services.grade_rules)
+        reasons = reasons_against(request, model, recipe, self.config, self.instruments, self.sampler, self.latest)
+        if self.state is not State.IDLE or self._group is None:
+            hint = "reset the station" if self._active is None else "wait for its end"
             reasons.insert(0, Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
         if reasons:
-            detail = {"station": self.name, "code": request.code, "reasons": [reason.code for reason in reasons]}
-            self._journal.audit(
-                AuditEntry(self._clock.now(), request.author, "start refused", request.reason, detail), self.name
-            )
             raise StartRefusedError(reasons)
-        battery = self.sampler.battery
+        battery, rated = self.sampler.battery, model.rated_capacity_ah
         believed = battery.full_charge_capacity if battery else 0.0
-        rated = model.rated_capacity_ah
-        run = Run(
+        return Run(
             id=f"{self.name}-{self._journal.count_runs() + 1:06d}",
             station=self.name,
             code=request.code,
@@ -162,16 +242,6 @@ class Station:
             capacity_estimate=believed if 0.3 * rated <= believed <= 1.2 * rated else rated,
             soc=battery.soc if battery else 0.5,
         )
-        self.run_now, self.alarms, self._interruption = run, [], None
-        self._engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run)
-        self._run_ended.clear()
-        body = {"recipe": recipe.id, "hash": recipe.content_hash, "dut": request.code, "author": request.author}
-        message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
-        self._journal.append(Event(run.started, self.name, run.id, "run.started", body), [message])
-        self._command(Command.START, request.author, request.reason)
-        assert self._group is not None
-        self._group.create_task(self._run_to_end(run, self._engine))
-        return run.id
 
     async def hold(self, author: str, reason: str = "") -> None:
         """Stop the current and stand still: the cause is inside (operator, alarm)."""
@@ -182,118 +252,113 @@ class Station:
         await self._pause(Command.SUSPEND, author, reason)
 
     async def _pause(self, command: Command, author: str, reason: str) -> None:
-        self._command(command, author, reason)
-        assert self._engine is not None
-        await self._owned(self._acting(self._engine.hold()))
+        self._accept(command, author, reason)
+        assert self._active is not None
+        await self._owned(self._act(self._active.engine.hold()), self._active)
 
     async def resume(self, author: str, reason: str = "") -> None:
         """Go on where the run was held or suspended."""
-        suspended = self.state is State.SUSPENDED
-        self._command(Command.UNSUSPEND if suspended else Command.UNHOLD, author, reason)
-        assert self._engine is not None
-        await self._owned(self._acting(self._engine.resume()))
-
-    async def _acting(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do an acting state's work within its deadline; missing it aborts the run."""
-        state = self.state
-        try:
-            async with asyncio.timeout(DEADLINE[state]):
-                await work
-        except TimeoutError:
-            if self.state is state:
-                self._interrupt(Outcome(Verdict.ERROR, "E-DEADLINE", f"{state.name} took over {DEADLINE[state]:g} s"))
-            return
-        if self.state is state:  # an abort may have overtaken it
-            self._enter(DONE[state], "evaline")
+        self._accept(Command.UNSUSPEND if self.state is State.SUSPENDED else Command.UNHOLD, author, reason)
+        assert self._active is not None
+        await self._owned(self._act(self._active.engine.resume()), self._active)
 
     async def abort(self, author: str, reason: str = "") -> None:
         """Everything off at once; returns when it is confirmed, or known not to be."""
-        self._command(Command.ABORT, author, reason)
+        self._accept(Command.ABORT, author, reason)
         await self._halt(Outcome(Verdict.ABORTED, "E-ABORTED", f"aborted by {author}: {reason or 'no reason given'}"))
 
     async def stop(self, author: str, reason: str = "") -> None:
         """End the run in an orderly way; the station is then STOPPED."""
-        self._command(Command.STOP, author, reason)
+        self._accept(Command.STOP, author, reason)
         await self._halt(Outcome(Verdict.ABORTED, "E-STOPPED", f"stopped by {author}: {reason or 'no reason given'}"))
 
     async def _halt(self, outcome: Outcome) -> None:
-        if self.run_now is not None:
+        active = self._active
+        if active is not None:
             self._interrupt(outcome)
-            await self._run_ended.wait()
+            await active.ended.wait()
         else:
-            await self._owned(self._off_without_run())
-
-    async def _off_without_run(self) -> None:
-        await self._switch_off()
-        self._enter(DONE[self.state], "evaline")
+            await self._owned(self._act(self._off()))
 
     async def clear(self, author: str, reason: str = "") -> None:
         """Acknowledge an abort: latched trips whose cause is gone are reset."""
-        self._command(Command.CLEAR, author, reason)
-        await self._owned(self._clear())
+        self._accept(Command.CLEAR, author, reason)
+        await self._owned(self._act(self._clear()))
 
     async def _clear(self) -> None:
-        try:
-            await self.instruments.call("interlock", self.instruments.interlock.reset)
-        except InstrumentError as error:
-            self._raise_alarm(Alarm(error.code, str(error), trip=False))
+        await self._reset_interlock()
         self.alarms = []
-        self._enter(DONE[self.state], "evaline")
 
     async def reset(self, author: str, reason: str = "") -> None:
         """Make ready for the next battery: outputs confirmed off, then IDLE; else STOPPED with an alarm."""
-        self._command(Command.RESET, author, reason)
-        await self._owned(self._reset())
+        self._accept(Command.RESET, author, reason)
+        await self._owned(self._act(self._reset()))
 
     async def _reset(self) -> None:
-        self.run_now, self._engine = None, None
-        if "cycler" in self.instruments.identities and "interlock" in self.instruments.identities:
-            await self._switch_off()
+        self.alarms = []
+        await self.instruments.connect()
+        await self._reset_interlock()
+        off = await self._switch_off()
+        await self.sampler.beat()  # the PLC is ready only while it hears from us
         await self.sampler.scan()  # IDLE means that a start can be judged
-        if self.state is State.RESETTING:
-            self._enter(State.IDLE, "evaline")
+        if not all(step.confirmed for step in off) and self.state is State.RESETTING:
+            self._command(Command.STOP, "evaline", "outputs are not confirmed off")
+            self._enter(State.STOPPED, "evaline")
+
+    async def _reset_interlock(self) -> None:
+        if "interlock" in self.instruments.identities:
+            with suppress(InstrumentError):  # it stays latched, and the next start says so
+                await self.instruments.call("interlock", self.instruments.interlock.reset)
 
     # ------------------------------------------------------------------------------------------- the run
 
-    async def _run_to_end(self, run: Run, engine: Engine) -> None:
+    async def _run_to_end(self, active: _ActiveRun) -> None:
+        """The life of a run; the only one who ends it, whatever interrupts it."""
         assert self._group is not None
         outcome = COMPLETED
-        if self._interruption is None:  # it may have been aborted before it got here
-            self._attempt = self._group.create_task(self._execute(run, engine))
-            await asyncio.wait({self._attempt})
-            if not self._attempt.cancelled():
-                outcome = self._attempt.result()
-            self._attempt = None
-        outcome = self._interruption or outcome
-        if outcome is COMPLETED:
-            self._command(Command.COMPLETE, "evaline", "recipe ended")
-        elif self.state not in (State.ABORTING, State.STOPPING):
+        if active.interruption is None:  # it may have been aborted before it got here
+            active.attempt = self._group.create_task(self._execute(active))
+            await asyncio.wait({active.attempt})
+            if not active.attempt.cancelled():
+                outcome = active.attempt.result()
+            active.attempt = None
+        outcome = active.interruption or outcome
+        if outcome is not COMPLETED and self.state not in (State.ABORTING, State.STOPPING):
             stops = outcome.verdict is Verdict.INCONCLUSIVE
             self._command(Command.STOP if stops else Command.ABORT, "evaline", outcome.reason)
-        off = await self._switch_off()
-        self._safety.disarm()
-        self.sampler.sample_every(None)
-        await self._release()
-        await self._finish(run, self._interruption or outcome, off)
-        self.run_now = None
+        try:
+            async with asyncio.timeout(DEADLINE[self.state]):
+                await self._conclude(active, outcome)
+        except TimeoutError:
+            self._raise_alarm(Alarm("E-DEADLINE", f"{self.state.name} took over {DEADLINE[self.state]:g} s", trip=True))
+        self._active = None
         self._enter(DONE[self.state], "evaline", outcome.reason)
-        self._run_ended.set()
+        active.ended.set()
 
-    async def _execute(self, run: Run, engine: Engine) -> Outcome:
+    async def _execute(self, active: _ActiveRun) -> Outcome:
         """STARTING and EXECUTE; every way a run can end by itself, as its outcome."""
         try:
             async with asyncio.timeout(DEADLINE[State.STARTING]):
-                await self._prepare(run)
-            self._enter(State.EXECUTE, "evaline")
-            await engine.execute()
-        except IncompleteError as error:
-            return Outcome(Verdict.INCONCLUSIVE, error.code, str(error))
-        except InstrumentError as error:
-            self._raise_alarm(Alarm(error.code, str(error), trip=False))
-            return Outcome(Verdict.ERROR, error.code, str(error))
+                await self._prepare(active.run)
         except TimeoutError:
             return Outcome(Verdict.ERROR, "E-DEADLINE", f"STARTING took over {DEADLINE[State.STARTING]:g} s")
+        except InstrumentError as error:
+            return self._instrument_failed(error)
+        self._enter(State.EXECUTE, "evaline")
+        try:
+            await active.engine.execute()
+        except RunFailedError as error:
+            return Outcome(error.verdict, error.code, str(error))
+        except InstrumentError as error:
+            return self._instrument_failed(error)
+        while self.state is not State.EXECUTE:  # held while it ended: complete when it is resumed
+            await self._moved.wait()
+        self._command(Command.COMPLETE, "evaline", "recipe ended")
         return COMPLETED
+
+    def _instrument_failed(self, error: InstrumentError) -> Outcome:
+        self._raise_alarm(Alarm(error.code, str(error), trip=True))
+        return Outcome(Verdict.ERROR, error.code, str(error))
 
     async def _prepare(self, run: Run) -> None:
         """Protections and watchdog armed and read back, safety armed, contactors closed and seen closed."""
@@ -309,25 +374,29 @@ class Station:
         cycler, interlock = self.instruments.cycler, self.instruments.interlock
         await self.instruments.call("cycler", cycler.arm, protection, self.config.watchdog_s)
         await self.instruments.call("cycler", cycler.drive, 0.0, self._battery_voltage(run))
+        self.sampler.reset_counters()
+        self._safety.arm(run.bounds, self._clock.now())
         await self.instruments.call("interlock", interlock.request_contactor, True)
         problem = await await_contactor(self.instruments, self._clock, closed=True)
         if problem:
             raise InstrumentError(problem, instrument="interlock")
-        self.sampler.reset_counters()
-        self._safety.arm(run.bounds, self._clock.now())
+        await self.sampler.scan(fresh=True)
+        self._safety.contactors_closed()
 
     def _battery_voltage(self, run: Run) -> float:
         return (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
 
     def _interrupt(self, outcome: Outcome) -> None:
         """End the run with this outcome; the first one counts."""
-        if self._interruption is not None or self.run_now is None:
+        active = self._active
+        if active is None or active.interruption is not None:
             return
-        self._interruption = outcome
-        if self.state not in (State.ABORTING, State.STOPPING):
+        active.interruption = outcome
+        if (self.state, Command.ABORT) in TRANSITIONS and self.state is not State.STOPPING:
             self._command(Command.ABORT, "evaline", outcome.reason)
-        if self._attempt is not None:
-            self._attempt.cancel()
+        for task in (active.attempt, active.acting):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
 
     def _on_sample(self, sample: Sample) -> None:
         """Safety first, then the step."""
@@ -335,59 +404,84 @@ class Station:
         for alarm in self._safety.judge(sample):
             self._raise_alarm(alarm)
             if alarm.trip:
-                quarantine = alarm.message if alarm.code == "E-SAFETY-TRIP" else ""
-                self._interrupt(Outcome(Verdict.ABORTED, alarm.code, alarm.message, quarantine))
-        if self._engine is not None and self._attempt is not None:
-            self._engine.feed(sample)
+                trip = alarm.message if alarm.quarantine else ""
+                self._interrupt(Outcome(Verdict.ABORTED, alarm.code, alarm.message, trip))
+        if self._active is not None:
+            self._active.engine.feed(sample)
+        elif self.state in QUIET_STATES:
+            self._refuse_stray_current(sample)
         self._services.changed(self)
 
-    def _raise_alarm(self, alarm: Alarm) -> None:
-        t = self._clock.now()
-        body = {"code": alarm.code, "message": alarm.message, "trip": alarm.trip, "t": t}
-        run = self.run_now
-        self.alarms.append(body)
-        if run is not None:
-            run.alarms.append(body)
-        message_id = f"{run.id if run else self.name}.alarm.{t:.3f}.{alarm.code}"
-        message = self._services.topics.event_message(self.name, "alarm", message_id, t, body)
-        self._journal.append(Event(t, self.name, run.id if run else "", "alarm", body), [message])
+    def _refuse_stray_current(self, sample: Sample) -> None:
+        """No current without a run, whoever switched it on."""
+        current, output_on = sample.good("current") or 0.0, sample.good("output_on") == 1
+        if not output_on and abs(current) <= QUIET_CURRENT:
+            return
+        message = f"the output is {'on' if output_on else 'off'} and {current:g} A flow without a run"
+        self._raise_alarm(Alarm("E-STRAY-CURRENT", message, trip=True))
+        self._command(Command.ABORT, "evaline", message)
+        assert self._group is not None
+        self._group.create_task(self._act(self._off()))
+
+    # --------------------------------------------------------------------------------------- off, and results
+
+    async def _off(self) -> None:
+        await self._switch_off()
 
     async def _switch_off(self) -> list[OffStep]:
-        """The off sequence, journalled."""
-        off = await switch_off(self.instruments, self._clock)
+        """The off sequence, journalled; one at a time."""
+        async with self._switching_off:
+            off = await switch_off(self.instruments, self._clock)
         self._note_off(off)
         return off
 
     def _note_off(self, off: list[OffStep]) -> None:
         """What is not confirmed off is an alarm of the highest priority."""
         steps = [{"step": step.name, "confirmed": step.confirmed, "detail": step.detail} for step in off]
-        run = self.run_now.id if self.run_now else ""
-        self._journal.append(Event(self._clock.now(), self.name, run, "outputs.off", {"steps": steps}))
+        self._note("outputs.off", {"steps": steps})
         for step in off:
             if not step.confirmed:
                 self._raise_alarm(Alarm("E-NOT-OFF", f"{step.name} is not confirmed: {step.detail}", trip=True))
 
-    async def _release(self) -> None:
-        try:
+    async def _conclude(self, active: _ActiveRun, outcome: Outcome) -> None:
+        off = await self._switch_off()
+        self._safety.disarm()
+        self.sampler.sample_every(None)
+        with suppress(InstrumentError):  # its watchdog may stay armed: that is the safe side
             await self.instruments.call("cycler", self.instruments.cycler.release)
-        except InstrumentError as error:
-            self._raise_alarm(Alarm(error.code, str(error), trip=False))
+        await self._finish(active, outcome, off)
 
-    async def _finish(self, run: Run, outcome: Outcome, off: list[OffStep]) -> None:
+    async def _finish(self, active: _ActiveRun, outcome: Outcome, off: list[OffStep]) -> None:
         """Analyse, export, and commit the one final result; only then anyone is told."""
-        ended, services = self._clock.now(), self._services
+        run, ended = active.run, self._clock.now()
         with self._clock.hold():
             await self._journal.flush()
-            result = await asyncio.to_thread(
-                final_result, run, outcome, ended, off, self.instruments, services.grade_rules,
-                self._journal, services.data_dir, services.report_dir,
-            )  # fmt: skip
+            decided = active.interruption or outcome
+            result = await self._result(run, decided, ended, off)
+            if (active.interruption or outcome) is not decided:  # aborted meanwhile: the verdict must say so
+                result = await self._result(run, active.interruption or outcome, ended, off)
             body = {"verdict": result["verdict"], "grade": result["grade"]}
-            message = services.topics.result_message(self.name, run.id, ended, result)
+            message = self._services.topics.result_message(self.name, run.id, ended, result)
             audit = AuditEntry(ended, run.author, "result", run.reason, {"run": run.id, **body})
             self._journal.commit_result(Event(ended, self.name, run.id, "run.ended", body), result, [message], audit)
             await self._journal.flush()
         self.last_result = result
+
+    async def _result(self, run: Run, outcome: Outcome, ended: float, off: list[OffStep]) -> dict[str, Any]:
+        services = self._services
+        try:
+            async with asyncio.timeout(RESULT_WITHIN):
+                return await asyncio.to_thread(
+                    final_result, run, outcome, ended, off, self.instruments, services.grade_rules,
+                    self._journal, services.data_dir, services.report_dir,
+                )  # fmt: skip
+        except JournalError:
+            raise
+        except Exception as error:  # a fault of the analysis must not cost the run its one result
+            log.error("result without analysis", run=run.id, exc_info=error)
+            message = f"the result could not be computed: {type(error).__name__}: {error}"
+            self._raise_alarm(Alarm("E-RESULT", message, trip=True))
+            return bare_result(run.id, self.name, run.started, ended, Outcome(Verdict.ERROR, "E-RESULT", message))
 
     async def shut_down(self, outcome: Outcome) -> bool:
         """After `serve` has ended, however it ended: outputs off, and a run that was active gets its result.
@@ -395,36 +489,49 @@ class Station:
         True when everything is confirmed off. Everything that could interfere has been cancelled before.
         """
         self._group = None
-        if not {"cycler", "interlock"} <= self.instruments.identities.keys():
-            return self.run_now is None
         off = await switch_off(self.instruments, self._clock)  # before anything that could fail
-        confirmed = all(step.confirmed for step in off)
         self._safety.disarm()
         try:
             await self._settle(outcome, off)
         except JournalError as error:
             log.error("shutdown not journalled", station=self.name, error=str(error))
-        return confirmed
+        return all(step.confirmed for step in off)
 
     async def _settle(self, outcome: Outcome, off: list[OffStep]) -> None:
         if (self.state, Command.ABORT) in TRANSITIONS:
             self._command(Command.ABORT, "evaline", outcome.reason)
         self._note_off(off)
-        run = self.run_now
-        if run is not None and (self.last_result is None or self.last_result["run_id"] != run.id):
-            await self._finish(run, outcome, off)
-        self.run_now = None
+        active = self._active
+        if active is not None:
+            if self.last_result is None or self.last_result["run_id"] != active.run.id:
+                await self._finish(active, outcome, off)
+            self._active = None
+            active.ended.set()
         if self.state is State.ABORTING:
             self._enter(State.ABORTED, "evaline")
         await self._journal.flush()
 
-    @property
-    def progress(self) -> Progress | None:
-        return self._engine.progress if self._engine is not None else None
+    # -------------------------------------------------------------------------------------------- records
 
-    @property
-    def now(self) -> float:
-        return self._clock.now()
+    def _note(self, kind: str, body: dict[str, Any]) -> None:
+        run = self.run_now
+        self._journal.append(Event(self._clock.now(), self.name, run.id if run else "", kind, body))
+
+    def _audit(self, author: str, action: str, reason: str, detail: dict[str, Any]) -> None:
+        run = self.run_now
+        entry = AuditEntry(self._clock.now(), author, action, reason, detail)
+        self._journal.audit(entry, self.name, run.id if run else "")
+
+    def _raise_alarm(self, alarm: Alarm) -> None:
+        t, run = self._clock.now(), self.run_now
+        body = {"code": alarm.code, "message": alarm.message, "trip": alarm.trip, "t": t}
+        self.alarms.append(body)
+        if run is not None:
+            run.alarms.append(body)
+        self._alarm_count += 1
+        message_id = f"{run.id if run else self.name}.alarm.{t:.3f}.{self._alarm_count}"
+        message = self._services.topics.event_message(self.name, "alarm", message_id, t, body)
+        self._journal.append(Event(t, self.name, run.id if run else "", "alarm", body), [message])
 
 
 __all__ = ["RefusedCommandError", "Station", "StationServices"]

@@ -1,7 +1,6 @@
 """What the factory sees over MQTT: topic names and payloads, all in this place.
 
     <enterprise>/<site>/<area>/<line>/connection               retained; the last will says `broken`
-    <enterprise>/<site>/<area>/<line>/<station>/connection     retained; are the station's instruments reachable
     <enterprise>/<site>/<area>/<line>/<station>/state          retained
     <enterprise>/<site>/<area>/<line>/<station>/result         CloudEvents, once per run
     <enterprise>/<site>/<area>/<line>/<station>/event/<type>   CloudEvents
@@ -66,10 +65,6 @@ class Topics:
     def __init__(self, line: LineIdentity) -> None:
         self.root = f"{line.enterprise}/{line.site}/{line.area}/{line.name}"
         self.connection = f"{self.root}/connection"
-
-    def station_connection(self, station: str) -> str:
-        """Where a station's connection is retained."""
-        return f"{self.root}/{station}/connection"
 
     def state(self, station: str) -> str:
         """Where a station's state is retained."""

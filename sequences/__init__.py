@@ -1,19 +1,19 @@
 """What an evaluation is: recipes, steps, limits, measurements, grades. Pure: no I/O, no clock, no asyncio."""
 
 from sequences.analysis import MeasurementResult, RunData, StepRecord, analyse
-from sequences.check import Finding, check
+from sequences.bounds import Bound, effective_bounds
+from sequences.check import Finding, check, check_rules
 from sequences.dut import Dut, StationLimits
 from sequences.grading import Graded, GradeRules, grade
 from sequences.program import PlannedStep, estimate_durations, expand
 from sequences.recipe import Recipe, Text
-from sequences.safety import Bound, effective_bounds
 from sequences.sample import Counters, Quality, Sample, Value, integrate
-from sequences.steps import Command, Drive, Ended, NoCurrent, StepRun, TakeReadings, View, run_of
+from sequences.steps import Action, Drive, Ended, NoCurrent, StepRun, TakeReadings, View, run_of
 from sequences.verdict import Limits, Verdict, worst
 
 __all__ = [
+    "Action",
     "Bound",
-    "Command",
     "Counters",
     "Drive",
     "Dut",
@@ -39,6 +39,7 @@ __all__ = [
     "View",
     "analyse",
     "check",
+    "check_rules",
     "effective_bounds",
     "estimate_durations",
     "expand",

@@ -128,7 +128,8 @@ class _Analysis:
         self.net_ah = run.columns["charged_ah"] - run.columns["discharged_ah"]
         self.net_wh = run.columns["charged_wh"] - run.columns["discharged_wh"]
         sources = [measurement.source for measurement in recipe.measurements]
-        spans = [(s.after, s.until) for s in sources if isinstance(s, Capacity | StateOfHealth | CapacityFade)]
+        capacities = (Capacity, StateOfHealth, CapacityFade, CapacityAtC3)
+        spans = [(s.after, s.until) for s in sources if isinstance(s, capacities)]
         self.full_to_empty = spans[0] if spans else None
         self._by_type: dict[type, Callable[[Any], Computed]] = {
             Capacity: self._capacity,
@@ -228,10 +229,15 @@ class _Analysis:
         record, soc = self._nearest(s.pulse, s.soc)
         step = self._rows(record)
         flowing = np.abs(self.current[step]) > 0.5 * np.nanmax(np.abs(self.current[step]))
-        rows = step[flowing & (self.t[step] <= record.started + s.at + 1e-6)]
-        if not rows.size or self.t[rows[-1]] < record.started + 0.95 * s.at:
+        if not flowing.any():
+            raise _MissingError(f"no current flowed in the pulse at {soc:.0%} SOC")
+        began = self.t[step[flowing][0]]  # the time counts from the current, not from the command
+        rows = step[flowing & (self.t[step] <= began + s.at + 1e-6)]
+        if self.t[rows[-1]] < began + 0.99 * s.at:
             raise _MissingError(f"the pulse at {soc:.0%} SOC was shorter than {s.at:g} s")
         before = rows[0] - 1
+        while before > rows[0] - 4 and before > 0 and abs(self.current[before]) > 0.01 * abs(self.current[rows[-1]]):
+            before -= 1  # samples taken while the current was being switched on
         if before < 0 or abs(self.current[before]) > 0.01 * abs(self.current[rows[-1]]):
             raise _MissingError("the battery was not at rest before the pulse")
         return int(before), int(rows[-1]), soc

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 from sequences.condition import Comparison
 from sequences.dut import Dut, StationLimits
+from sequences.grading import GradeRules
 from sequences.program import estimate_durations, expand
 from sequences.recipe import (
+    MEASUREMENT_UNITS,
+    Capacity,
+    CapacityAtC3,
+    CapacityFade,
     ConstantCurrent,
     ConstantCurrentConstantVoltage,
     Measure,
@@ -21,10 +26,13 @@ from sequences.recipe import (
     Recipe,
     Repeat,
     Rest,
+    StateOfHealth,
     Step,
 )
 
 Path = tuple[str | int, ...]
+
+_CAPACITIES = (Capacity, CapacityAtC3, CapacityFade, StateOfHealth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,8 @@ class Finding:
 
 def check(recipe: Recipe, dut: Dut | None = None, station: StationLimits | None = None) -> list[Finding]:
     """Everything wrong with a recipe; for a battery and a station too where they are given."""
-    findings = [*_names(recipe), *_safety_order(recipe), *_steps_alone(recipe), *_measurements(recipe)]
+    findings = [*_names(recipe), *_safety_order(recipe), *_safety_reach(recipe), *_steps_alone(recipe)]
+    findings += _measurements(recipe)
     if dut is not None:
         findings += [*_applies(recipe, dut), *_safety_within(recipe, dut), *_steps_for(recipe, dut)]
         findings += _total_time(recipe, dut)
@@ -60,7 +69,29 @@ def _all_steps(recipe: Recipe) -> list[tuple[Step, Path]]:
     return list(_walk(recipe.steps, ("steps",)))
 
 
+def check_rules(recipe: Recipe, rules: GradeRules) -> list[Finding]:
+    """Grade rules that compare a measurement of this recipe with a quantity of another kind."""
+    findings = []
+    for index, measurement in enumerate(recipe.measurements):
+        needed = MEASUREMENT_UNITS[measurement.source.kind][2]
+        for rule in rules.rules():
+            if rule.measurement == measurement.name and rule.dimension != needed:
+                message = f"grade rule {rule.text!r} compares {measurement.name} with a {rule.dimension}"
+                findings.append(Finding("E-GRADES", ("measurements", index), message, f"correct the rules {rules.id}"))
+    return findings
+
+
 # ------------------------------------------------------------------------------------------ the recipe alone
+
+# no recipe may switch a limit off by setting it out of reach; inner units, s for the delay
+LONGEST_DELAY = 60.0
+CEILINGS: dict[str, tuple[float, str]] = {
+    "cell_spread": (2.0, "2 V"),
+    "temperature_rise": (5.0 / 60.0, "5 K/min"),
+    "total_time": (7 * 86400.0, "168 h"),
+    "total_throughput": (20.0, "2000 %"),
+}
+LEAST_INSULATION = 100.0  # ohm/V, UN R100 and ISO 6469-1 for DC circuits
 
 
 def _names(recipe: Recipe) -> Iterator[Finding]:
@@ -113,6 +144,22 @@ def _safety_order(recipe: Recipe) -> Iterator[Finding]:
             )
 
 
+def _safety_reach(recipe: Recipe) -> Iterator[Finding]:
+    for name in type(recipe.safety).model_fields:
+        bound = getattr(recipe.safety, name)
+        if getattr(bound, "delay", 0.0) > LONGEST_DELAY:
+            message = f"{name}: a delay of {bound.delay:g} s switches the limit off"
+            yield Finding("E-SAFETY-REACH", ("safety", name, "delay"), message, f"at most {LONGEST_DELAY:g} s")
+        if name in CEILINGS and bound.trip > CEILINGS[name][0]:
+            message = f"{name}: trips at a level that no battery reaches in time"
+            yield Finding("E-SAFETY-REACH", ("safety", name, "trip"), message, f"at most {CEILINGS[name][1]}")
+    if recipe.safety.insulation.trip < LEAST_INSULATION:
+        message = f"insulation: trips below {LEAST_INSULATION:g} ohm/V only"
+        yield Finding(
+            "E-SAFETY-REACH", ("safety", "insulation", "trip"), message, f"at least {LEAST_INSULATION:g} ohm/V"
+        )
+
+
 def _steps_alone(recipe: Recipe) -> Iterator[Finding]:
     for step, path in _all_steps(recipe):
         if isinstance(step, Rest | Pulse) and step.duration <= 0:
@@ -122,6 +169,16 @@ def _steps_alone(recipe: Recipe) -> Iterator[Finding]:
                 yield Finding("E-STEP-ZERO", (*path, "max_time"), f"{step.name}: may last no time", "raise max_time")
             for index, end in enumerate(step.ends):
                 yield from _end_reachable(step, end.when, (*path, "ends", index))
+        if isinstance(step, Rest):
+            for index, end in enumerate(step.ends):
+                if end.when.signal in ("current", "power", "charge", "energy", "depth"):
+                    message = f"{step.name}: {end.when.text!r}: no current flows in a rest"
+                    yield Finding(
+                        "E-END-AT-ONCE", (*path, "ends", index), message, "end it by time, voltage or temperature"
+                    )
+        if isinstance(step, Pulse) and step.cell_voltage_min >= step.cell_voltage_max:
+            message = f"{step.name}: cell_voltage_min is not below cell_voltage_max"
+            yield Finding("E-STEP-ZERO", (*path, "cell_voltage_min"), message, "give it a window")
         if isinstance(step, Pulse) and not 0.01 <= step.sample <= step.duration / 5:
             hint = f"between 10 ms and {step.duration / 5:g} s"
             message = f"{step.name}: {step.sample:g} s is no sampling period for a pulse of {step.duration:g} s"
@@ -129,10 +186,9 @@ def _steps_alone(recipe: Recipe) -> Iterator[Finding]:
         if isinstance(step, Measure) and step.role not in recipe.roles:
             message = f"{step.name}: the role {step.role!r} is not declared"
             yield Finding("E-ROLE-UNDECLARED", (*path, "role"), message, "add it to `roles`")
-    for role in ("cycler", "interlock", "battery_monitor"):
-        moves_current = any(not isinstance(step, Rest | Measure | Repeat) for step, _ in _all_steps(recipe))
-        if moves_current and role not in recipe.roles:
-            message = f"current flows, but the role {role!r} is not declared"
+    for role in ("cycler", "interlock", "battery_monitor", "temperature_scanner"):
+        if role not in recipe.roles:
+            message = f"the safety limits need the role {role!r}, which is not declared"
             yield Finding("E-ROLE-UNDECLARED", ("roles",), message, "add it to `roles`")
 
 
@@ -159,21 +215,43 @@ def _end_reachable(
         yield Finding("E-END-UNREACHABLE", path, f"{step.name}: {text!r} is beyond the step's own cell voltage", hint)
 
 
+# key of a source -> the kinds of step it may name
+_NAMED: dict[str, tuple[type, ...]] = {
+    "after": (Rest, ConstantCurrent, ConstantCurrentConstantVoltage, Pulse, Measure),
+    "until": (Rest, ConstantCurrent, ConstantCurrentConstantVoltage, Pulse, Measure),
+    "during": (Rest, ConstantCurrent, ConstantCurrentConstantVoltage, Pulse, Measure),
+    "pulse": (Pulse,),
+    "rest": (Rest,),
+    "measured_in": (Measure,),
+}
+
+
 def _measurements(recipe: Recipe) -> Iterator[Finding]:
-    kinds: dict[str, Step] = {step.name: step for step, _ in _all_steps(recipe)}
+    steps: dict[str, Step] = {step.name: step for step, _ in _all_steps(recipe)}
+    order = {planned.name: planned.index for planned in expand(recipe)}
+    measures_capacity = any(isinstance(m.source, _CAPACITIES) for m in recipe.measurements)
     for index, measurement in enumerate(recipe.measurements):
         source, path = measurement.source, ("measurements", index, "from")
-        for key in ("after", "until", "pulse", "rest", "during", "measured_in"):
+        for key, kinds in _NAMED.items():
             name = getattr(source, key, None)
-            if name is not None and name not in kinds:
+            if name is None:
+                continue
+            if name not in steps:
                 message = f"{measurement.name}: there is no step {name!r}"
-                yield Finding("E-STEP-UNKNOWN", (*path, key), message, f"steps are {', '.join(kinds)}")
+                yield Finding("E-STEP-UNKNOWN", (*path, key), message, f"steps are {', '.join(steps)}")
+            elif not isinstance(steps[name], kinds):
+                message = f"{measurement.name}: {name!r} is a {steps[name].step} step"
+                yield Finding("E-STEP-KIND", (*path, key), message, f"name one that fits {key!r}")
+        first, last = getattr(source, "after", None), getattr(source, "until", None)
+        if first in order and last in order and order[first] >= order[last]:
+            message = f"{measurement.name}: {last!r} does not come after {first!r}"
+            yield Finding("E-STEP-ORDER", (*path, "until"), message, "name the step that ends the discharge")
+        if getattr(source, "soc", None) is not None and not measures_capacity:
+            message = f"{measurement.name}: a state of charge is counted with the capacity, which is not measured"
+            yield Finding("E-STEP-UNKNOWN", (*path, "soc"), message, "add a measurement of kind capacity")
         if isinstance(source, PulseAt):
-            pulse = kinds.get(source.pulse)
-            if pulse is not None and not isinstance(pulse, Pulse):
-                message = f"{measurement.name}: {source.pulse!r} is not a pulse step"
-                yield Finding("E-STEP-KIND", (*path, "pulse"), message, "name a pulse step")
-            elif isinstance(pulse, Pulse) and not 0 < source.at <= pulse.duration:
+            pulse = steps.get(source.pulse)
+            if isinstance(pulse, Pulse) and not 0 < source.at <= pulse.duration:
                 message = f"{measurement.name}: {source.at:g} s is outside the pulse of {pulse.duration:g} s"
                 yield Finding("E-PULSE-TIME", (*path, "at"), message, "read within the pulse")
 

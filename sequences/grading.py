@@ -27,6 +27,7 @@ class Rule:
     measurement: MeasurementName
     operator: str
     value: float
+    dimension: str
     text: str
 
     def holds(self, values: Mapping[str, float | None]) -> bool:
@@ -42,7 +43,8 @@ def _parse_rule(text: Any) -> Rule:
     if not match:
         raise ValueError(f"{text!r} is not a rule: write it like 'stateOfHealth >= 80 %'")
     name, sign, quantity = match.groups()
-    return Rule(name, sign, parse_quantity(quantity).value, f"{name} {sign} {quantity.strip()}")
+    parsed = parse_quantity(quantity)
+    return Rule(name, sign, parsed.value, parsed.dimension, f"{name} {sign} {quantity.strip()}")
 
 
 RuleField = Annotated[Rule, BeforeValidator(_parse_rule)]
@@ -78,6 +80,9 @@ class GradeRules(_Strict):
     classes: Annotated[list[GradeClass], Field(min_length=1)]
     otherwise: Grade
 
+    def rules(self) -> list[Rule]:
+        return [reject.when for reject in self.rejects] + [rule for c in self.classes for rule in c.needs]
+
 
 @dataclass(frozen=True, slots=True)
 class Graded:
@@ -90,7 +95,8 @@ class Graded:
 def grade(rules: GradeRules, values: Mapping[str, float | None], verdict: Verdict, trip: str = "") -> Graded:
     """Grade a run from its measurements in inner units.
 
-    A safety trip quarantines; a run that was aborted or failed by an error, or that measured too little, gets no grade.
+    A safety trip quarantines, and a reject rejects, whatever else was measured. A run that was aborted, failed by an
+    error, or did not measure what the rules need gets no grade. A failed limit leaves only the last resort.
     """
     if trip:
         return Graded("Q", (Text(en=f"safety limit tripped: {trip}", ko=f"안전 한계 초과: {trip}"),))
@@ -99,6 +105,13 @@ def grade(rules: GradeRules, values: Mapping[str, float | None], verdict: Verdic
             return Graded(reject.grade, (reject.reason,))
     if verdict in (Verdict.ABORTED, Verdict.ERROR, Verdict.INCONCLUSIVE):
         return Graded(None, (Text(en=f"no grade: the run is {verdict}", ko=f"등급 없음: 판정 {verdict}"),))
+    missing = sorted({rule.measurement for rule in rules.rules() if values.get(rule.measurement) is None})
+    if missing:
+        names = ", ".join(missing)
+        return Graded(None, (Text(en=f"no grade: not measured: {names}", ko=f"등급 없음: 측정되지 않음: {names}"),))
+    if verdict is Verdict.FAIL:
+        failed = Text(en="a limit of the recipe is failed", ko="레시피 한계 불합격")
+        return Graded(rules.otherwise, (failed,))
     missed: list[Text] = []
     for candidate in rules.classes:
         failing = [rule for rule in candidate.needs if not rule.holds(values)]
@@ -108,14 +121,12 @@ def grade(rules: GradeRules, values: Mapping[str, float | None], verdict: Verdic
                 ko=f"{candidate.grade}: {candidate.title.ko}: " + ", ".join(rule.text for rule in candidate.needs),
             )
             return Graded(candidate.grade, (met, *missed))
-        what = ", ".join(_failure(rule, values) for rule in failing)
+        what = ", ".join(_failure(rule) for rule in failing)
         missed.append(Text(en=f"not {candidate.grade}: {what}", ko=f"{candidate.grade} 아님: {what}"))
     return Graded(rules.otherwise, tuple(missed))
 
 
-def _failure(rule: Rule, values: Mapping[str, float | None]) -> str:
-    if values.get(rule.measurement) is None:
-        return f"{rule.measurement} was not measured"
+def _failure(rule: Rule) -> str:
     bound = rule.text.split(rule.operator, 1)[1].strip()
     return f"{rule.measurement} {_OPPOSITE[rule.operator]} {bound}"
 

@@ -9,7 +9,7 @@ from sequences.dut import Dut
 from sequences.recipe import (
     ConstantCurrent,
     ConstantCurrentConstantVoltage,
-    EnergyStep,
+    LeafStep,
     Measure,
     Pulse,
     Recipe,
@@ -29,7 +29,7 @@ class PlannedStep:
     index: int
     name: str
     label: str
-    step: EnergyStep
+    step: LeafStep
 
 
 def expand(recipe: Recipe) -> list[PlannedStep]:
@@ -40,7 +40,7 @@ def expand(recipe: Recipe) -> list[PlannedStep]:
     ]
 
 
-def _flatten(steps: Iterable[Step], rounds: str) -> Iterator[tuple[EnergyStep, str]]:
+def _flatten(steps: Iterable[Step], rounds: str) -> Iterator[tuple[LeafStep, str]]:
     for step in steps:
         if isinstance(step, Repeat):
             for count in range(1, step.times + 1):
@@ -61,7 +61,7 @@ def estimate_durations(plan: list[PlannedStep], dut: Dut, soc: float, capacity: 
     return durations
 
 
-def _estimate(step: EnergyStep, dut: Dut, soc: float, capacity: float) -> tuple[float, float]:
+def _estimate(step: LeafStep, dut: Dut, soc: float, capacity: float) -> tuple[float, float]:
     match step:
         case Rest():
             return step.duration, soc

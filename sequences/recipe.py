@@ -196,7 +196,7 @@ class Repeat(Strict):
     steps: Annotated[list[Step], Field(min_length=1, max_length=100)]
 
 
-EnergyStep = Rest | ConstantCurrent | ConstantCurrentConstantVoltage | Pulse | Measure
+LeafStep = Rest | ConstantCurrent | ConstantCurrentConstantVoltage | Pulse | Measure
 Step = Annotated[
     Rest | ConstantCurrent | ConstantCurrentConstantVoltage | Pulse | Measure | Repeat, Field(discriminator="step")
 ]
@@ -379,6 +379,13 @@ class Measurement(Strict):
 # --------------------------------------------------------------------------------------------------- envelope
 
 
+MAX_STEP_RUNS = 10_000
+
+
+def _runs(steps: list[Step]) -> int:
+    return sum(step.times * _runs(step.steps) if isinstance(step, Repeat) else 1 for step in steps)
+
+
 class AppliesTo(Strict):
     kind: Annotated[list[Literal["pack", "module", "cell"]], Field(min_length=1)]
     chemistry: Annotated[list[Literal["NMC", "NCA", "LMO", "LFP"]], Field(min_length=1)]
@@ -408,10 +415,17 @@ class Recipe(Strict):
         return recipe.model_copy(update={"content_hash": hashlib.sha256(canonical.encode()).hexdigest()})
 
     @model_validator(mode="after")
+    def bounded(self) -> Recipe:
+        count = _runs(self.steps)
+        if count > MAX_STEP_RUNS:
+            raise ValueError(f"its repeats unroll to {count} step runs, more than {MAX_STEP_RUNS}")
+        return self
+
+    @model_validator(mode="after")
     def no_hash_from_outside(self) -> Recipe:
         if self.content_hash:
             raise ValueError("content_hash is computed, not written")
         return self
 
 
-__all__ = ["Current", "EnergyStep", "Measurement", "Recipe", "Safety", "Step", "Text"]
+__all__ = ["Current", "LeafStep", "Measurement", "Recipe", "Safety", "Step", "Text"]

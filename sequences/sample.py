@@ -62,13 +62,6 @@ class Sample:
         value = self.values.get(name)
         return value.value if value is not None and value.quality is Quality.GOOD else None
 
-    def fresh(self, name: str, max_age: float) -> float | None:
-        """The value if it is good, or stale but not older than max_age seconds."""
-        value = self.values.get(name)
-        if value is None or value.quality is Quality.BAD or self.t - value.t > max_age:
-            return None
-        return value.value
-
 
 def integrate(before: Counters, t0: float, i0: float, v0: float, t1: float, i1: float, v1: float) -> Counters:
     """Add the charge and energy between two measured points; the one place where Ah and Wh are made.

@@ -1,6 +1,6 @@
-"""The behaviour of each step: samples in, commands and an end out. Pure; the engine owns instruments and time.
+"""The behaviour of each step: samples in, actions and an end out. Pure; the engine owns instruments and time.
 
-A step is started once and then shown every sample. It answers with a command for the engine, with Ended, or with
+A step is started once and then shown every sample. It answers with an action for the engine, with Ended, or with
 nothing. It never sees an instrument, and a value that is not good never ends it.
 """
 
@@ -15,12 +15,15 @@ from sequences.dut import Dut
 from sequences.recipe import (
     ConstantCurrent,
     ConstantCurrentConstantVoltage,
-    EnergyStep,
+    LeafStep,
     Measure,
     Pulse,
     Rest,
 )
 from sequences.sample import Counters, Sample
+
+# share of a voltage bound at which a supply counts as regulating it: its accuracy and resolution
+BOUND_REACHED = 0.9995
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class Ended:
     complete: bool = True
 
 
-Command = Drive | NoCurrent | TakeReadings
-Answer = Command | Ended | None
+Action = Drive | NoCurrent | TakeReadings
+Answer = Action | Ended | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class StepRun(Protocol):
         """Period it wants to be sampled at, s; None for the station's own."""
         ...
 
-    def start(self, view: View) -> Command: ...
+    def start(self, view: View) -> Action: ...
 
     def update(self, view: View) -> Answer: ...
 
@@ -131,7 +134,7 @@ class RestRun:
         self._duration = step.duration
         self._ends = _Ends(step.ends, None, dut)
 
-    def start(self, view: View) -> Command:
+    def start(self, view: View) -> Action:
         return NoCurrent()
 
     def update(self, view: View) -> Answer:
@@ -149,7 +152,7 @@ class ConstantCurrentRun:
         self._ends = _Ends(step.ends, step.max_time, dut)
         self.phase = step.direction
 
-    def start(self, view: View) -> Command:
+    def start(self, view: View) -> Action:
         amperes = self._step.current.amperes(view.dut.rated_capacity)
         bound = self._step.cell_voltage * view.dut.series_cells
         return Drive(amperes if self._charging else -amperes, bound)
@@ -186,7 +189,7 @@ class ConstantCurrentConstantVoltageRun:
     def _drive(self, view: View, voltage: float) -> Drive:
         return Drive(self._step.current.amperes(view.dut.rated_capacity), voltage)
 
-    def start(self, view: View) -> Command:
+    def start(self, view: View) -> Action:
         return self._drive(view, self._held or self._step.cell_voltage * view.dut.series_cells)
 
     def update(self, view: View) -> Answer:
@@ -194,7 +197,11 @@ class ConstantCurrentConstantVoltageRun:
             return overdue
         cell, voltage = view.sample.good("cell_max"), view.sample.good("voltage")
         if self._held is None:
-            if cell is None or voltage is None or cell < self._step.cell_voltage:
+            if cell is None or voltage is None:
+                return None
+            # the supply may hold the pack's bound already, with every cell a little below its own
+            at_bound = voltage >= BOUND_REACHED * self._step.cell_voltage * view.dut.series_cells
+            if cell < self._step.cell_voltage and not at_bound:
                 return None
             self._held, self._trimmed_at = voltage, view.step_time
             return self._drive(view, voltage)
@@ -223,7 +230,7 @@ class PulseRun:
     def phase(self) -> str:
         return "recovery" if self._recovering else "pulse"
 
-    def start(self, view: View) -> Command:
+    def start(self, view: View) -> Action:
         if self._recovering:
             return NoCurrent()
         amperes = self._step.current.amperes(view.dut.rated_capacity)
@@ -255,7 +262,7 @@ class MeasureRun:
         self._step = step
         self._asked = False
 
-    def start(self, view: View) -> Command:
+    def start(self, view: View) -> Action:
         return NoCurrent()
 
     def update(self, view: View) -> Answer:
@@ -274,6 +281,6 @@ _RUNS: dict[type, Callable[..., StepRun]] = {
 }
 
 
-def run_of(step: EnergyStep, dut: Dut) -> StepRun:
+def run_of(step: LeafStep, dut: Dut) -> StepRun:
     """A fresh run of a step."""
     return _RUNS[type(step)](step, dut)

@@ -48,8 +48,11 @@ class Limits(BaseModel):
         if not isinstance(data, dict) or "dimension" in data:
             raise ValueError("limits are written as {min: ..., max: ..., marginal: ...}")
         parsed = {key: parse_quantity(value) for key, value in data.items() if key in ("min", "max", "marginal")}
-        # a band around a temperature is a temperature difference
-        dimensions = {quantity.dimension.removesuffix("_difference") for quantity in parsed.values()}
+        dimensions = {
+            # only a band is a difference
+            quantity.dimension.removesuffix("_difference") if key == "marginal" else quantity.dimension
+            for key, quantity in parsed.items()
+        }
         if len(dimensions) > 1:
             raise ValueError(f"limits mix the dimensions {', '.join(sorted(dimensions))}")
         rest = {key: value for key, value in data.items() if key not in parsed}

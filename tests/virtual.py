@@ -99,7 +99,7 @@ async def virtual_line(clock: JumpingClock, config: LineConfig) -> AsyncIterator
     serving = asyncio.create_task(line.serve())
     virtual = Virtual(line, line.stations["st01"], simulated, clock, journal)
     try:
-        await virtual.until(lambda: virtual.station.state.name == "IDLE" and virtual.station.latest is not None, 60)
+        await virtual.until(lambda: virtual.station.state.name in ("IDLE", "STOPPED"), 60)
         yield virtual
     finally:
         serving.cancel()

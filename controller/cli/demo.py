@@ -85,12 +85,14 @@ async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict
         subscribed = asyncio.Event()
         listening = asyncio.create_task(mes.listen(mqtt["host"], mqtt["port"], password, mqtt["topics"], subscribed))
         try:
-            await asyncio.wait_for(subscribed.wait(), READY_WITHIN)
+            async with asyncio.timeout(READY_WITHIN):
+                await subscribed.wait()
             async with connect(f"http://{ready['http']['host']}:{ready['http']['port']}") as client:
                 result = await start_and_follow(
                     client, station, RECIPE, code, "demo", "demonstration", RunDisplay(console, lang)
                 )
-            await asyncio.wait_for(mes.got_result.wait(), END_WITHIN)
+            async with asyncio.timeout(END_WITHIN):
+                await mes.got_result.wait()
         except TimeoutError:
             raise DemoError(f"nothing came over MQTT; see {directory}/daemon.log [{DemoError.code}]") from None
         finally:
@@ -178,7 +180,8 @@ async def _child(
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), END_WITHIN)
+                async with asyncio.timeout(END_WITHIN):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()
@@ -187,7 +190,8 @@ async def _child(
 async def _event(process: asyncio.subprocess.Process, name: str, log: Path) -> dict[str, Any]:
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), READY_WITHIN)
+        async with asyncio.timeout(READY_WITHIN):
+            line = await process.stdout.readline()
     except TimeoutError:
         line = b""
     if not line:

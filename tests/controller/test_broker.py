@@ -109,6 +109,7 @@ async def test_it_dies_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
     asyncio.get_running_loop().add_reader(server, ended.set)
     daemon.kill()
     await daemon.communicate()
-    await asyncio.wait_for(ended.wait(), 10)
+    async with asyncio.timeout(10):
+        await ended.wait()
     asyncio.get_running_loop().remove_reader(server)
     os.close(server)

@@ -100,7 +100,8 @@ async def test_the_tick_commits_without_a_flush_and_wakes_followers(tmp_path: Pa
     journal = Journal.open(tmp_path / "j.db", tick=0.001)
     with journal.commits() as committed:
         journal.append(event(1))
-        await asyncio.wait_for(committed.wait(), 10)
+        async with asyncio.timeout(10):
+            await committed.wait()
     assert len(journal.events()) == 1
     await journal.close()
 

@@ -204,7 +204,8 @@ async def test_a_killed_broker_loses_nothing_and_keeps_the_order(broker: Embedde
             for kill_after in (count // 4, count // 2):
                 while publisher.sent < kill_after:
                     committed.clear()  # every delivery is marked, so a commit follows it
-                    await asyncio.wait_for(committed.wait(), 20)
+                    async with asyncio.timeout(20):
+                        await committed.wait()
                 assert broker.pid is not None
                 os.kill(broker.pid, signal.SIGKILL)
         assert await publisher.drained(30)

@@ -34,8 +34,8 @@ def test_scans_keep_their_schedule_to_the_millisecond(line_with: LineWith) -> No
     async def work(virtual: Virtual) -> None:
         seen = await samples_during(virtual, 100)
         gaps = [after.t - before.t for before, after in pairwise(seen)]
-        assert len(seen) == 100
-        assert gaps == pytest.approx([1.0] * 99, abs=1e-3)
+        assert len(seen) in (99, 100, 101)
+        assert gaps == pytest.approx([1.0] * len(gaps), abs=1e-6)
 
     in_virtual_time(line_with(), work)
 
@@ -71,7 +71,7 @@ def test_a_value_that_does_not_come_is_bad_and_one_that_stopped_coming_is_stale(
         virtual.station.sampler._next_due["temperature_scanner"] = float("inf")  # as if it were never read again
         last = (await samples_during(virtual, 30))[-1]
         assert last.values["temperature_max"].quality is Quality.STALE
-        assert last.fresh("temperature_max", 60.0) is not None
+        assert last.good("temperature_max") is None
 
     in_virtual_time(line_with(), work)
 

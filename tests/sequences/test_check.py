@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sequences import Dut, Recipe, StationLimits, check
+from sequences import Dut, GradeRules, Recipe, StationLimits, check, check_rules
 
 Build = Callable[[dict[tuple[str | int, ...], Any]], Recipe]
 CHARGE, TO_80, POINTS = ("steps", 2), ("steps", 4), ("steps", 5)
@@ -64,7 +64,7 @@ def test_the_shipped_recipe_has_no_findings(recipe_with: Build, dut: Dut, statio
         ({(*PULSE, "sample"): "5 s"}, "E-PULSE-SAMPLE", (*PULSE, "sample"), "no sampling period"),
         ({("steps", 0, "name"): "charge"}, "E-NAME-TWICE", (*CHARGE, "name"), "'charge' is used twice"),
         (
-            {("roles",): ["cycler", "interlock", "battery_monitor"]},
+            {("roles",): ["cycler", "interlock", "battery_monitor", "temperature_scanner"]},
             "E-ROLE-UNDECLARED",
             ("steps", 1, "role"),
             "not declared",
@@ -79,7 +79,7 @@ def test_the_shipped_recipe_has_no_findings(recipe_with: Build, dut: Dut, statio
             {("measurements", 6, "from", "pulse"): "charge"},
             "E-STEP-KIND",
             ("measurements", 6, "from", "pulse"),
-            "not a pulse step",
+            "'charge' is a cccv step",
         ),
         (
             {("measurements", 6, "from", "at"): "30 s"},
@@ -94,6 +94,42 @@ def test_the_shipped_recipe_has_no_findings(recipe_with: Build, dut: Dut, statio
             ("safety", "total_time"),
             "takes about",
         ),
+        (
+            {("safety", "cell_voltage_max", "delay"): "100 h"},
+            "E-SAFETY-REACH",
+            ("safety", "cell_voltage_max", "delay"),
+            "switches the limit off",
+        ),
+        (
+            {("safety", "insulation"): {"warn": "500 ohm/V", "trip": "0 ohm/V", "delay": "5 s"}},
+            "E-SAFETY-REACH",
+            ("safety", "insulation", "trip"),
+            "below 100 ohm/V only",
+        ),
+        (
+            {("safety", "cell_spread", "trip"): "999 V"},
+            "E-SAFETY-REACH",
+            ("safety", "cell_spread", "trip"),
+            "no battery reaches",
+        ),
+        (
+            {("roles",): ["cycler", "interlock", "battery_monitor", "impedance_meter"]},
+            "E-ROLE-UNDECLARED",
+            ("roles",),
+            "safety limits need the role 'temperature_scanner'",
+        ),
+        (
+            {("steps", 0, "ends"): ["current <= 1 A"]},
+            "E-END-AT-ONCE",
+            ("steps", 0, "ends", 0),
+            "no current flows in a rest",
+        ),
+        (
+            {("measurements", 0, "from", "until"): "arrival"},
+            "E-STEP-ORDER",
+            ("measurements", 0, "from", "until"),
+            "does not come after",
+        ),
     ],
 )
 def test_a_faulty_recipe_gets_its_finding_at_its_place(
@@ -105,6 +141,16 @@ def test_a_faulty_recipe_gets_its_finding_at_its_place(
     assert found[code].path == path
     assert said in found[code].message
     assert found[code].hint
+
+
+def test_grade_rules_that_compare_apples_with_volts_are_found(recipe_with: Build) -> None:
+    data = {
+        "schema": "evaline/grades/1", "id": "x", "source": "test", "rejects": [], "otherwise": "D",
+        "classes": [{"grade": "A", "title": {"en": "a", "ko": "a"}, "needs": ["stateOfHealth >= 80 V"]}],
+    }  # fmt: skip
+    (finding,) = check_rules(recipe_with({}), GradeRules.model_validate(data))
+    assert finding.code == "E-GRADES"
+    assert "compares stateOfHealth with a voltage" in finding.message
 
 
 def test_a_station_without_a_role_is_found(recipe_with: Build, dut: Dut, station: StationLimits) -> None:
@@ -141,6 +187,21 @@ def test_a_battery_beyond_the_stations_voltage_is_found(recipe_with: Build, dut:
         ({("schema",): "evaline/recipe/2"}, "evaline/recipe/1"),
         ({("content_hash",): "x"}, "computed"),
         ({("measurements", 2, "limits"): {"min": "50 V"}}, "a fraction is needed"),
+        ({("measurements", 15, "limits"): {"max": "50 K"}}, "a temperature is needed"),
+        (
+            {
+                (*POINTS, "times"): 1000,
+                (*POINTS, "steps"): [
+                    {
+                        "name": "inner",
+                        "step": "repeat",
+                        "times": 1000,
+                        "steps": [{"name": "r", "step": "rest", "duration": "1 s"}],
+                    }
+                ],
+            },
+            "unroll to 1000008 step runs",
+        ),
     ],
 )
 def test_a_recipe_that_is_not_well_formed_is_refused(

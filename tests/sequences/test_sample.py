@@ -29,7 +29,7 @@ def test_where_the_current_turns_each_direction_is_counted_apart() -> None:
     assert (counters.charged_ah, counters.discharged_ah) == pytest.approx((2.5, 2.5))
 
 
-def test_a_stale_or_bad_value_is_not_good_but_a_stale_one_may_be_fresh_enough_to_show() -> None:
+def test_only_a_good_value_is_given_out() -> None:
     sample = Sample(
         10.0,
         {
@@ -40,8 +40,5 @@ def test_a_stale_or_bad_value_is_not_good_but_a_stale_one_may_be_fresh_enough_to
     )
     assert sample.good("voltage") == 4.0
     assert sample.good("temperature_max") is None
-    assert sample.fresh("temperature_max", 10.0) == 25.0
-    assert sample.fresh("temperature_max", 5.0) is None
     assert sample.good("insulation") is None
-    assert sample.fresh("insulation", 100.0) is None
     assert sample.good("never measured") is None
