@@ -50,9 +50,9 @@ class Safety:
         self._last_good = dict.fromkeys(sorted(measured | {"ready", "current"}), t)
         self._beat = None
 
-    def contactors_closed(self) -> None:
-        """From now on they must stay closed, and the cycler sees the battery's voltage."""
-        self._contactors_closed = True
+    def expect_contactors(self, *, closed: bool) -> None:
+        """While they are to be closed, they must stay so, and the cycler sees the battery's voltage."""
+        self._contactors_closed = closed
 
     def disarm(self) -> None:
         self._armed_at = None

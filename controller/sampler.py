@@ -23,6 +23,7 @@ RISE_WINDOW = 60.0  # s over which dT/dt is taken: sensors resolve 0.1 K
 STALE_AFTER = 2.0  # periods without a new value after which the newest one is stale
 PATIENCE = 0.5  # of a period, in wall time, that a scan waits for the instruments it asked
 BEAT_PERIOD = 1.0  # s between two heartbeats to the PLC; it opens the contactors after 3 s without
+ACTUATORS = ("cycler", "interlock")  # what commands change
 
 Read = Callable[[], Coroutine[Any, Any, None]]
 
@@ -107,21 +108,24 @@ class Sampler:
             self._waiting = None
 
     async def scan(self, *, fresh: bool = False) -> Sample:
-        """One scan now; concurrent callers take turns. With `fresh` the cycler is asked after this call, whatever
-        that takes: its values then show what a command has done."""
+        """One scan now; concurrent callers take turns. With `fresh` cycler and interlock are asked after this call,
+        whatever that takes: their values then show what a command has done."""
         async with self._scanning:
-            before = self._reading.get("cycler")
-            if fresh and before is not None:
-                await asyncio.wait({before})
+            if fresh:
+                await self._answered(ACTUATORS)
             asked = {self._ask(key, read) for key, read in self._readers() if self._is_due(key)}
             if asked:
                 await asyncio.wait(asked, timeout=PATIENCE * self.period)
-            after = self._reading.get("cycler")
-            if fresh and after is not None:
-                await asyncio.wait({after})
+            if fresh:
+                await self._answered(ACTUATORS)
             sample = self._sample(self._clock.now())
             self._on_sample(sample)
             return sample
+
+    async def _answered(self, keys: tuple[str, ...]) -> None:
+        """Wait for those of these instruments that have been asked."""
+        if running := {self._reading[key] for key in keys if key in self._reading}:
+            await asyncio.wait(running)
 
     # ---- reading
 

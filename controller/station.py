@@ -118,7 +118,7 @@ class Station:
             self._enter(State.RESETTING, "evaline", "daemon started")
             self.sampler.run_in(group, self._phase)
             group.create_task(self._show_on_tower())
-            await self._act(self._reset())
+            await self._act(self._reset)
             group.create_task(self._keep_connected())
 
     async def _keep_connected(self) -> None:
@@ -168,13 +168,17 @@ class Station:
             active.acting = task
         await asyncio.wait({task})
 
-    async def _act(self, work: Coroutine[Any, Any, None]) -> None:
+    def _act(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
         """Do the work of the acting state just entered, within its deadline; then enter what follows, unless
         something has overtaken it."""
-        state, move = self.state, self._moves
+        return self._acting(self.state, self._moves, work)
+
+    async def _acting(self, state: State, move: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._moves != move:
+            return
         try:
             async with asyncio.timeout(DEADLINE[state]):
-                await work
+                await work()
         except TimeoutError:
             if self._moves == move:
                 await self._missed(state)
@@ -191,7 +195,7 @@ class Station:
             self._enter(DONE[state], "evaline", message)
         else:
             self._command(Command.ABORT, "evaline", message)
-            await self._act(self._off())
+            await self._act(self._off)
 
     # ------------------------------------------------------------------------------------------ commands
 
@@ -254,13 +258,13 @@ class Station:
     async def _pause(self, command: Command, author: str, reason: str) -> None:
         self._accept(command, author, reason)
         assert self._active is not None
-        await self._owned(self._act(self._active.engine.hold()), self._active)
+        await self._owned(self._act(self._active.engine.hold), self._active)
 
     async def resume(self, author: str, reason: str = "") -> None:
         """Go on where the run was held or suspended."""
         self._accept(Command.UNSUSPEND if self.state is State.SUSPENDED else Command.UNHOLD, author, reason)
         assert self._active is not None
-        await self._owned(self._act(self._active.engine.resume()), self._active)
+        await self._owned(self._act(self._active.engine.resume), self._active)
 
     async def abort(self, author: str, reason: str = "") -> None:
         """Everything off at once; returns when it is confirmed, or known not to be."""
@@ -278,12 +282,12 @@ class Station:
             self._interrupt(outcome)
             await active.ended.wait()
         else:
-            await self._owned(self._act(self._off()))
+            await self._owned(self._act(self._off))
 
     async def clear(self, author: str, reason: str = "") -> None:
         """Acknowledge an abort: latched trips whose cause is gone are reset."""
         self._accept(Command.CLEAR, author, reason)
-        await self._owned(self._act(self._clear()))
+        await self._owned(self._act(self._clear))
 
     async def _clear(self) -> None:
         await self._reset_interlock()
@@ -292,7 +296,7 @@ class Station:
     async def reset(self, author: str, reason: str = "") -> None:
         """Make ready for the next battery: outputs confirmed off, then IDLE; else STOPPED with an alarm."""
         self._accept(Command.RESET, author, reason)
-        await self._owned(self._act(self._reset()))
+        await self._owned(self._act(self._reset))
 
     async def _reset(self) -> None:
         self.alarms = []
@@ -381,7 +385,7 @@ class Station:
         if problem:
             raise InstrumentError(problem, instrument="interlock")
         await self.sampler.scan(fresh=True)
-        self._safety.contactors_closed()
+        self._safety.expect_contactors(closed=True)
 
     def _battery_voltage(self, run: Run) -> float:
         return (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
@@ -421,7 +425,7 @@ class Station:
         self._raise_alarm(Alarm("E-STRAY-CURRENT", message, trip=True))
         self._command(Command.ABORT, "evaline", message)
         assert self._group is not None
-        self._group.create_task(self._act(self._off()))
+        self._group.create_task(self._act(self._off))
 
     # --------------------------------------------------------------------------------------- off, and results
 
@@ -444,9 +448,10 @@ class Station:
                 self._raise_alarm(Alarm("E-NOT-OFF", f"{step.name} is not confirmed: {step.detail}", trip=True))
 
     async def _conclude(self, active: _ActiveRun, outcome: Outcome) -> None:
+        self.sampler.sample_every(None)
+        self._safety.expect_contactors(closed=False)
         off = await self._switch_off()
         self._safety.disarm()
-        self.sampler.sample_every(None)
         with suppress(InstrumentError):  # its watchdog may stay armed: that is the safe side
             await self.instruments.call("cycler", self.instruments.cycler.release)
         await self._finish(active, outcome, off)

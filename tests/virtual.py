@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from config import InstrumentConfig, LineConfig, read_document, shipped_dut_models, validate_line
 from config.documents import Document
-from controller.clock import JumpingClock
+from controller.clock import Clock, JumpingClock
 from controller.daemon import LIBRARY, load_grade_rules
 from controller.instruments import LinkFactory
 from controller.journal import Journal
@@ -38,7 +38,7 @@ class Virtual:
     line: Line
     station: Station
     simulated: SimulatedStation
-    clock: JumpingClock
+    clock: Clock
     journal: Journal
 
     async def start(self, recipe: str = "quick_capacity_dcir", code: str = CODE) -> str:
@@ -87,7 +87,7 @@ def memory_links(simulated: SimulatedStation) -> LinkFactory:
 
 
 @asynccontextmanager
-async def virtual_line(clock: JumpingClock, config: LineConfig) -> AsyncIterator[Virtual]:
+async def virtual_line(clock: Clock, config: LineConfig) -> AsyncIterator[Virtual]:
     """Serve the line until the block ends, then bring it to the safe state."""
     state_dir = Path(config.state_dir)
     models = shipped_dut_models()

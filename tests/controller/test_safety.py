@@ -26,7 +26,7 @@ class Watch:
         self.sampler = SimpleNamespace(interlock=interlock, cycler=None, battery=None)
         self.safety = Safety(cast(Sampler, self.sampler), {"slow": 5.0})
         self.safety.arm([HOT, CELL, *bounds], 0.0)
-        self.safety.contactors_closed()
+        self.safety.expect_contactors(closed=True)
 
     def at(self, t: float, counters: Counters | None = None, **values: float | None) -> list[Alarm]:
         quiet = {"temperature_max": 25.0, "cell_min": 3.6, "current": 0.0, "ready": 1.0, "plc_beat": t}

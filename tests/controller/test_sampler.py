@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from config import LineConfig
+from controller.clock import PacedClock
 from sequences import Quality, Sample
-from tests.virtual import Virtual, in_virtual_time
+from tests.virtual import Virtual, in_virtual_time, virtual_line
 
 LineWith = Callable[..., LineConfig]
 Short = Callable[..., str]
@@ -105,3 +107,27 @@ def test_temperature_rise_is_taken_over_a_minute(line_with: LineWith) -> None:
         assert sum(rises) / len(rises) == pytest.approx((hottest[-1] - hottest[0]) / 600, rel=0.25)
 
     in_virtual_time(line_with(), work)
+
+
+async def test_an_instrument_that_hangs_holds_up_neither_the_scans_nor_the_heartbeat(line_with: LineWith) -> None:
+    """At a paced clock: in virtual time a pending answer would stop time itself."""
+    async with virtual_line(PacedClock(rate=10), line_with()) as virtual:
+        never = asyncio.Event()
+        scanner = virtual.station.instruments.temperature_scanner
+        assert scanner is not None
+
+        async def hang() -> tuple[float | None, ...]:
+            await never.wait()
+            return ()
+
+        scanner.read = hang  # type: ignore[method-assign]
+        first = virtual.station.latest
+        assert first is not None
+        await virtual.until(lambda: virtual.station.latest is not None and virtual.station.latest.t > first.t + 15)
+        interlock = virtual.station.sampler.interlock
+        assert interlock is not None
+        assert interlock.host_alive, "the PLC's patience is 8 s"
+        assert virtual.station.latest is not None
+        assert virtual.station.latest.values["temperature_max"].quality is Quality.STALE
+        assert virtual.station.latest.good("voltage") is not None
+        never.set()
