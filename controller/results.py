@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from controller.export import ExportError, write_bdf
 from controller.instruments import Instruments
-from controller.journal import JournalReader
+from controller.journal import JournalError, JournalReader
 from controller.outputs import OffStep
 from controller.run import Run, run_data
 from controller.topics import rfc3339
 from sequences import GradeRules, Verdict, analyse, grade, worst
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,27 @@ def final_result(
         "data_file": _data_file(run, journal, data_dir, len(rows)),
         "report": str(report_dir / f"{run.id}.html"),
     }
+
+
+async def result_within(
+    seconds: float, run: Run, outcome: Outcome, ended: float, off: list[OffStep], instruments: Instruments,
+    rules: GradeRules, journal: JournalReader, data_dir: Path, report_dir: Path,
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """The final result, computed in a thread, and an empty text; or a bare result and why it is one.
+
+    A fault of the analysis must not cost a run its one result; only a journal that cannot be read raises.
+    """
+    arguments = (run, outcome, ended, off, instruments, rules, journal, data_dir, report_dir)
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.to_thread(final_result, *arguments), ""
+    except JournalError:
+        raise
+    except Exception as error:
+        log.error("result without analysis", run=run.id, exc_info=error)
+        problem = f"the result could not be computed: {type(error).__name__}: {error}"
+        failed = Outcome(Verdict.ERROR, "E-RESULT", problem)
+        return bare_result(run.id, run.station, run.started, ended, failed), problem
 
 
 def _data_file(run: Run, journal: JournalReader, data_dir: Path, samples: int) -> dict[str, Any] | None:

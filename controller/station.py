@@ -12,12 +12,14 @@ from typing import Any
 import structlog
 
 from config import DutModel, StationConfig
+from controller.arming import arm_cycler, close_contactors
 from controller.clock import Clock
 from controller.engine import Engine, Progress, RunFailedError
 from controller.instruments import Instruments, LinkFactory
 from controller.journal import AuditEntry, Event, Journal, JournalError
-from controller.outputs import QUIET_CURRENT, OffStep, await_contactor, switch_off
-from controller.results import COMPLETED, Outcome, bare_result, final_result
+from controller.outputs import QUIET_CURRENT, OffStep, switch_off
+from controller.records import StationRecords
+from controller.results import COMPLETED, Outcome, result_within
 from controller.run import Run
 from controller.safety import Alarm, Safety
 from controller.sampler import Sampler
@@ -35,15 +37,12 @@ from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedComma
 from controller.topics import Topics
 from controller.tower import tower_of
 from drivers import InstrumentError
-from drivers.roles import Protection
 from sequences import GradeRules, Sample, Verdict
 
 log = structlog.get_logger()
 
 RECONNECT_EVERY = 5.0  # s between attempts to reach instruments that do not answer
 RESULT_WITHIN = 55.0  # wall s for analysis and data file; a run whose result takes longer gets one without them
-# the cycler's own protections stand this far outside the run's trip levels: they are the second layer, not the first
-PROTECTION_MARGIN = 1.05
 # states in which no current may flow and nobody is switching anything
 QUIET_STATES = (State.IDLE, State.COMPLETE, State.STOPPED)
 
@@ -90,7 +89,7 @@ class Station:
         self.last_result: dict[str, Any] | None = None
         self.alarms: list[dict[str, Any]] = []
         self.latest: Sample | None = None
-        self._alarm_count = 0
+        self._records = StationRecords(name, services.clock, services.journal, services.topics)
         self._active: _ActiveRun | None = None
         self._group: asyncio.TaskGroup | None = None
         self._moves = 0  # transitions so far: tells whether something has overtaken an acting state's work
@@ -143,7 +142,7 @@ class Station:
         before, self.state = self.state, state
         self._moves += 1
         body = {"from": before.name, "to": state.name, "author": author, "reason": reason}
-        self._note("state", body)
+        self._records.note(self.run_now, "state", body)
         self._moved.set()
         self._moved = asyncio.Event()
         self._services.changed(self)
@@ -151,7 +150,7 @@ class Station:
     def _command(self, command: Command, author: str, reason: str) -> None:
         """Take the transition a command asks for, and note who asked; raises RefusedCommandError."""
         state = after(self.state, command)
-        self._audit(author, str(command), reason, {"station": self.name})
+        self._records.audit(self.run_now, author, str(command), reason, {"station": self.name})
         self._enter(state, author, reason)
 
     def _accept(self, command: Command, author: str, reason: str) -> None:
@@ -206,7 +205,7 @@ class Station:
         except (RecipeError, StartRefusedError) as refused:
             codes = refused.codes if isinstance(refused, StartRefusedError) else ["E-RECIPE"]
             detail = {"station": self.name, "code": request.code, "reasons": codes}
-            self._audit(request.author, "start refused", request.reason, detail)
+            self._records.audit(self.run_now, request.author, "start refused", request.reason, detail)
             raise
         body = {"recipe": run.recipe.id, "hash": run.recipe.content_hash, "dut": run.code, "author": run.author}
         message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
@@ -365,30 +364,14 @@ class Station:
         return Outcome(Verdict.ERROR, error.code, str(error))
 
     async def _prepare(self, run: Run) -> None:
-        """Protections and watchdog armed and read back, safety armed, contactors closed and seen closed."""
-        trips = {bound.name: bound.trip for bound in run.bounds}
-        nominal = self.instruments.cycler.ratings
-        margin = PROTECTION_MARGIN
-        protection = Protection(
-            voltage=min(margin * trips["voltage_max"], nominal.voltage),
-            charge_current=min(margin * trips["charge_current"], nominal.current),
-            discharge_current=min(margin * trips["discharge_current"], nominal.current),
-            power=min(margin * run.limits.max_power, nominal.power),
-        )
-        cycler, interlock = self.instruments.cycler, self.instruments.interlock
-        await self.instruments.call("cycler", cycler.arm, protection, self.config.watchdog_s)
-        await self.instruments.call("cycler", cycler.drive, 0.0, self._battery_voltage(run))
+        """Everything armed, contactors closed and seen closed; the safety watches from before they close."""
+        volts = (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
+        await arm_cycler(self.instruments, run, self.config.watchdog_s, volts)
         self.sampler.reset_counters()
         self._safety.arm(run.bounds, self._clock.now())
-        await self.instruments.call("interlock", interlock.request_contactor, True)
-        problem = await await_contactor(self.instruments, self._clock, closed=True)
-        if problem:
-            raise InstrumentError(problem, instrument="interlock")
+        await close_contactors(self.instruments, self._clock)
         await self.sampler.scan(fresh=True)
         self._safety.expect_contactors(closed=True)
-
-    def _battery_voltage(self, run: Run) -> float:
-        return (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
 
     def _interrupt(self, outcome: Outcome) -> None:
         """End the run with this outcome; the first one counts."""
@@ -439,10 +422,13 @@ class Station:
         self._note_off(off)
         return off
 
+    def _raise_alarm(self, alarm: Alarm) -> None:
+        self.alarms.append(self._records.alarm(self.run_now, alarm))
+
     def _note_off(self, off: list[OffStep]) -> None:
         """What is not confirmed off is an alarm of the highest priority."""
         steps = [{"step": step.name, "confirmed": step.confirmed, "detail": step.detail} for step in off]
-        self._note("outputs.off", {"steps": steps})
+        self._records.note(self.run_now, "outputs.off", {"steps": steps})
         for step in off:
             if not step.confirmed:
                 self._raise_alarm(Alarm("E-NOT-OFF", f"{step.name} is not confirmed: {step.detail}", trip=True))
@@ -474,19 +460,13 @@ class Station:
 
     async def _result(self, run: Run, outcome: Outcome, ended: float, off: list[OffStep]) -> dict[str, Any]:
         services = self._services
-        try:
-            async with asyncio.timeout(RESULT_WITHIN):
-                return await asyncio.to_thread(
-                    final_result, run, outcome, ended, off, self.instruments, services.grade_rules,
-                    self._journal, services.data_dir, services.report_dir,
-                )  # fmt: skip
-        except JournalError:
-            raise
-        except Exception as error:  # a fault of the analysis must not cost the run its one result
-            log.error("result without analysis", run=run.id, exc_info=error)
-            message = f"the result could not be computed: {type(error).__name__}: {error}"
-            self._raise_alarm(Alarm("E-RESULT", message, trip=True))
-            return bare_result(run.id, self.name, run.started, ended, Outcome(Verdict.ERROR, "E-RESULT", message))
+        result, problem = await result_within(
+            RESULT_WITHIN, run, outcome, ended, off, self.instruments, services.grade_rules, self._journal,
+            services.data_dir, services.report_dir,
+        )  # fmt: skip
+        if problem:
+            self._raise_alarm(Alarm("E-RESULT", problem, trip=True))
+        return result
 
     async def shut_down(self, outcome: Outcome) -> bool:
         """After `serve` has ended, however it ended: outputs off, and a run that was active gets its result.
@@ -515,28 +495,6 @@ class Station:
         if self.state is State.ABORTING:
             self._enter(State.ABORTED, "evaline")
         await self._journal.flush()
-
-    # -------------------------------------------------------------------------------------------- records
-
-    def _note(self, kind: str, body: dict[str, Any]) -> None:
-        run = self.run_now
-        self._journal.append(Event(self._clock.now(), self.name, run.id if run else "", kind, body))
-
-    def _audit(self, author: str, action: str, reason: str, detail: dict[str, Any]) -> None:
-        run = self.run_now
-        entry = AuditEntry(self._clock.now(), author, action, reason, detail)
-        self._journal.audit(entry, self.name, run.id if run else "")
-
-    def _raise_alarm(self, alarm: Alarm) -> None:
-        t, run = self._clock.now(), self.run_now
-        body = {"code": alarm.code, "message": alarm.message, "trip": alarm.trip, "t": t}
-        self.alarms.append(body)
-        if run is not None:
-            run.alarms.append(body)
-        self._alarm_count += 1
-        message_id = f"{run.id if run else self.name}.alarm.{t:.3f}.{self._alarm_count}"
-        message = self._services.topics.event_message(self.name, "alarm", message_id, t, body)
-        self._journal.append(Event(t, self.name, run.id if run else "", "alarm", body), [message])
 
 
 __all__ = ["RefusedCommandError", "Station", "StationServices"]

@@ -241,7 +241,7 @@ def test_an_analysis_that_fails_costs_its_numbers_but_not_the_result(
     def broken(*args: Any) -> dict[str, Any]:
         raise ZeroDivisionError("nothing to divide by")
 
-    monkeypatch.setattr("controller.station.final_result", broken)
+    monkeypatch.setattr("controller.results.final_result", broken)
 
     async def work(virtual: Virtual) -> None:
         result = await virtual.result(await virtual.start(short_recipe()))
