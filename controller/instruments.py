@@ -73,30 +73,42 @@ class Instruments:
 
     async def _connect(self, key: str) -> None:
         try:
-            self.identities[key] = await self.call(key, self._drivers[key].connect)
-        except InstrumentError:
-            return  # call() has put it in faults
-        self.faults.pop(key, None)
+            self.identities[key] = await self._within_deadline(key, self._drivers[key].connect)
+        except InstrumentError as error:
+            self.faults[key] = error
+        else:
+            self.faults.pop(key, None)
 
     async def call(self, key: str, method: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Await one driver call. Raises InstrumentError that names the instrument; the newest one stays in `faults`."""
+        """Await one driver call. Raises InstrumentError that names the instrument; the newest one stays in `faults`.
+
+        An instrument that was never reached raises at once, with the reason why it was not.
+        """
+        if key not in self.identities:
+            raise self.faults.get(key) or LinkError("E-LINK-CLOSED", "it was not reached yet", instrument=key)
+        try:
+            result = await self._within_deadline(key, method, *args)
+        except InstrumentError as error:
+            self.faults[key] = error
+            raise
+        self.faults.pop(key, None)
+        return result
+
+    async def _within_deadline(self, key: str, method: Callable[..., Awaitable[T]], *args: Any) -> T:
         try:
             with self._clock.hold():
                 async with asyncio.timeout(CALL_DEADLINE):
                     result = await method(*args)
         except TimeoutError:
-            error: InstrumentError = LinkError(
-                "E-LINK-TIMEOUT", f"no answer within {CALL_DEADLINE:g} s", instrument=key
-            )
-        except InstrumentError as raised:
-            error = raised
+            message = f"no answer within {CALL_DEADLINE:g} s"
+            raise LinkError("E-LINK-TIMEOUT", message, instrument=key) from None
+        except InstrumentError as error:
             error.instrument = error.instrument or key
-        else:
-            if key in self.identities:
-                self.faults.pop(key, None)
-            return result
-        self.faults[key] = error
-        raise error
+            raise
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            # asyncio.wait_for, which the libraries use, loses a cancellation that meets its result (Python 3.11)
+            raise asyncio.CancelledError
+        return result
 
     async def close(self) -> None:
         for driver in self._drivers.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from config import LineConfig
@@ -21,7 +21,6 @@ POLL = 0.05  # s
 # wall s from the start by which each part is over; what an earlier part leaves is the next one's, so a cycler that does
 # not answer still gets its OUTP OFF, and the contactors open within the 5 s that abort promises
 RAMPED_BY, QUIET_BY, OFF_BY, OPEN_BY = 1.2, 1.7, 3.2, 4.7
-CONTACTOR_OPEN = "contactor open"  # the one part that is not the cycler's
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ async def switch_off(instruments: Instruments, clock: Clock) -> list[OffStep]:
         await _attempt("ramp to zero", _ramp_down(instruments, clock), began + RAMPED_BY),
         await _attempt("current is zero", _verify_no_current(instruments, clock), began + QUIET_BY),
         await _attempt("output off", _output_off(instruments), began + OFF_BY),
-        await _attempt(CONTACTOR_OPEN, _open_contactor(instruments, clock), began + OPEN_BY),
+        await _attempt("contactor open", _open_contactor(instruments, clock), began + OPEN_BY),
     ]
 
 
@@ -118,15 +117,8 @@ async def line_to_safe_state(config: LineConfig, clock: Clock) -> dict[str, list
     async def station(name: str) -> tuple[str, list[OffStep]]:
         instruments = Instruments(config.stations[name], clock, wire_links)
         await instruments.connect(("cycler", "interlock"))
-        unreached = {key: f"{error} [{error.code}]" for key, error in instruments.faults.items()}
         steps = await switch_off(instruments, clock)
         await instruments.close()
-        return name, [_explained(step, unreached) for step in steps]
+        return name, steps
 
     return dict(await asyncio.gather(*(station(name) for name in config.stations)))
-
-
-def _explained(step: OffStep, unreached: dict[str, str]) -> OffStep:
-    """Why an instrument could not be reached says more than that it is not connected."""
-    why = unreached.get("interlock" if step.name == CONTACTOR_OPEN else "cycler")
-    return replace(step, detail=why) if why and not step.confirmed else step

@@ -58,10 +58,12 @@ async def start_and_follow(
 
 async def _become_idle(client: Client, station: str, author: str) -> None:
     """Wait for an acting state to end, and reset a station whose last battery is done. Other states are the start's."""
+    was_reset = False
     try:
         async with asyncio.timeout(SETTLE_WITHIN):
             async for status in client.follow(station):
-                if status["state"] in ("COMPLETE", "STOPPED"):
+                if status["state"] in ("COMPLETE", "STOPPED") and not was_reset:
+                    was_reset = True  # once: if it stays STOPPED, the start's refusal says why
                     await client.command(station, "reset", author, "next battery")
                 elif not status["state"].endswith("ING"):
                     return

@@ -322,10 +322,10 @@ class Plant:
         return daemon
 
     def serve(self, rate: float | None = None, command: list[str] | None = None) -> Daemon:
-        """Start the daemon, until its station is ready for a battery."""
+        """Start the daemon, until its station has done what it can to get ready for a battery."""
         self.daemon = self.start_daemon(rate, command)
         self.daemon.ready = self.daemon.event()
-        self.daemon.until_state("IDLE")
+        self.daemon.until_state("IDLE", "STOPPED")
         return self.daemon
 
     def refusal_to_serve(self) -> Ended:
