@@ -93,7 +93,6 @@ async def _samplers(spread: bool, seconds: float) -> tuple[list[float], list[flo
 
         def recorder(channel: int) -> Callable[[Sample], None]:
             def record(sample: Sample) -> None:
-                took.append(clock.now() - sample.t)
                 row = np.array([[sample.good(name) for name in NAMES]], dtype=np.float64)
                 journal.append_samples(sample.t, f"st{channel}", f"run{channel}", NAMES, row)
 
@@ -103,8 +102,18 @@ async def _samplers(spread: bool, seconds: float) -> tuple[list[float], list[flo
             instruments = Instruments(station, clock, make_link)
             await instruments.connect(only={"cycler"})
             sampler = Sampler(instruments, clock, recorder(number))
+            scan = sampler.scan
+
+            async def timed(*, fresh: bool = False) -> Sample:
+                started = clock.now()
+                sample = await scan(fresh=fresh)
+                took.append(clock.now() - started)
+                return sample
+
+            sampler.scan = timed  # type: ignore[method-assign]
             await PacedClock.sleep_until(clock, began)
-            await sampler.run(_phase(number, spread))
+            async with asyncio.TaskGroup() as group:
+                sampler.run_in(group, _phase(number, spread))
 
         cpu = await _run_all(channel, clock, seconds)
         await journal.close()

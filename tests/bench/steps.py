@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from config import shipped_dut_models
 from controller.clock import JumpingClock
+from controller.daemon import load_grade_rules
 from controller.engine import Engine
 from controller.instruments import Instruments
 from controller.journal import Journal
@@ -25,7 +26,7 @@ from controller.safety import Safety
 from controller.sampler import Sampler
 from controller.start import StartRequest, battery_model, checked_recipe, station_limits
 from drivers.links import MemoryTextLink
-from sequences import Sample
+from sequences import Sample, Value
 from tests.bench import trivial
 from tests.bench.child import Measured, Say, interleaved, measure
 from tests.bench.stack import START_SOC, Steps, line, recipe, run_recipe
@@ -61,14 +62,18 @@ async def _engine_alone(clock: JumpingClock, directory: Path) -> Measured:
     await instruments.connect()
     scanned: list[Sample] = []
     sampler = Sampler(instruments, clock, scanned.append)
-    await sampler.scan()
+    async with asyncio.TaskGroup() as group:
+        sampler._group = group  # one scan, without the loops of run_in
+        await sampler.scan()
     limits = station_limits(config, instruments)
-    checked = checked_recipe(StartRequest(recipe(MANY), "bench", CODE, "bench", "bench"), model, limits)
+    checked = checked_recipe(
+        StartRequest(recipe(MANY), "bench", CODE, "bench", "bench"), model, limits, load_grade_rules("default")
+    )
     run = Run("bench-1", "st01", CODE, model, checked, "bench", "bench", limits, clock.now(), 60.0, START_SOC)
     journal = Journal.open(directory / "journal.db")
     ready = _ReadySampler(sampler, scanned[0], clock.now)
     engine = Engine(instruments, ready, clock, journal, run)  # type: ignore[arg-type]
-    safety = Safety(sampler)
+    safety = Safety(sampler, {})
     safety.arm(run.bounds, clock.now())
     alarms: list[Any] = []
 
@@ -105,12 +110,12 @@ class _ReadySampler:
     def sample_every(self, period: float | None) -> None:
         pass
 
-    async def scan(self) -> Sample:
+    async def scan(self, *, fresh: bool = False) -> Sample:
         """The sample at the present moment, with a PLC heartbeat that goes on."""
-        before, self._beat = self._sample, self._beat + 1
-        beat = dataclasses.replace(before.values["plc_beat"], value=self._beat)
-        values = {**before.values, "plc_beat": beat}
-        sample = Sample(self._now(), values, before.cells, before.temperatures, before.counters)
+        before, self._beat, t = self._sample, self._beat + 1, self._now()
+        values = {name: Value(value.value, t, value.quality, value.source) for name, value in before.values.items()}
+        values["plc_beat"] = dataclasses.replace(values["plc_beat"], value=self._beat)
+        sample = Sample(t, values, before.cells, before.temperatures, before.counters)
         self.on_sample(sample)
         return sample
 
