@@ -73,8 +73,10 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         journal = Journal.open(state_dir / "journal.db")
         stack.push_async_callback(journal.close)
         line = Line(config, clock, journal, lambda name: wire_links, models, rules, state_dir)
-        background = await stack.enter_async_context(_background())
-        settings = await _broker(config, state_dir, stack, background)
+        settings, broker = await _broker(config, state_dir, stack)
+        background = await stack.enter_async_context(_background())  # ends before the broker does: `offline` gets out
+        if broker is not None:
+            background.start("broker", broker.supervise())
         publisher = None
         if settings is not None:
             publisher = Publisher(journal, settings, config.line)
@@ -143,20 +145,20 @@ async def _background() -> AsyncIterator[Background]:
 
 
 async def _broker(
-    config: LineConfig, state_dir: Path, stack: AsyncExitStack, background: Background
-) -> BrokerSettings | None:
+    config: LineConfig, state_dir: Path, stack: AsyncExitStack
+) -> tuple[BrokerSettings | None, EmbeddedBroker | None]:
+    """How to reach the configured broker, and the one that we started ourselves."""
     match config.broker:
         case EmbeddedBrokerConfig():
             broker = await stack.enter_async_context(EmbeddedBroker(config.broker, state_dir))
-            background.start("broker", broker.supervise())
-            return BrokerSettings.of_embedded(broker)
+            return BrokerSettings.of_embedded(broker), broker
         case ExternalBroker():
             try:
-                return BrokerSettings.of_external(config.broker)
+                return BrokerSettings.of_external(config.broker), None
             except OSError as error:
                 raise DocumentError("E-FILE", str(error.filename), f"cannot be read: {error.strerror}") from None
         case _:
-            return None
+            return None, None
 
 
 class _Reports:

@@ -83,7 +83,9 @@ class Line:
         """Runs a former daemon left without a result get one now: every run has exactly one."""
         for summary in self.journal.unfinished_runs():
             t = self.clock.now()
-            result = bare_result(summary.run, summary.station, summary.started, t, DAEMON_ENDED)
+            starts = self.journal.events(run=summary.run, kind="run.started", limit=1)
+            known = starts[0].body if starts else {}
+            result = bare_result(summary.run, summary.station, summary.started, t, DAEMON_ENDED, known)
             body = {"verdict": str(Verdict.ERROR), "grade": None}
             message = self.topics.result_message(summary.station, summary.run, t, result)
             audit = AuditEntry(t, "evaline", "result", DAEMON_ENDED.reason, {"run": summary.run})

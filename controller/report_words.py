@@ -91,6 +91,7 @@ _DETAILS = {
     "rated_ah": Pair("of {} Ah rated", "정격 {} Ah 기준"),
     "rated_wh": Pair("of {} Wh rated", "정격 {} Wh 기준"),
     "factor": Pair("factor {}", "환산 계수 {}"),
+    "resolution_mohm": Pair("resolution {} mΩ", "분해능 {} mΩ"),
     "new_mohm": Pair("when new {} mΩ", "신품 {} mΩ"),
     "readings": Pair("mean of {} readings", "{}회 평균"),
     "rest_s": Pair("after {} s of rest", "{}초 휴지 후"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,12 +35,17 @@ class Outcome:
 COMPLETED = Outcome(Verdict.PASS, "", "")
 
 
-def bare_result(run_id: str, station: str, started: float, ended: float, outcome: Outcome) -> dict[str, Any]:
-    """The result of a run that could not be analysed: what is known for certain."""
+def bare_result(
+    run_id: str, station: str, started: float, ended: float, outcome: Outcome, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The result of a run that could not be analysed: what its start recorded (`known`), and how it ended."""
     return {
         "schema": "evaline/result/1",
         "run_id": run_id,
         "station": station,
+        "recipe": {"id": known.get("recipe"), "hash": known.get("hash")},
+        "dut": {"code": known.get("dut")},
+        "author": known.get("author"),
         "started": rfc3339(started),
         "ended": rfc3339(ended),
         "verdict": str(outcome.verdict),
@@ -127,7 +133,7 @@ async def result_within(
         log.error("result without analysis", run=run.id, exc_info=error)
         problem = f"the result could not be computed: {type(error).__name__}: {error}"
         failed = Outcome(Verdict.ERROR, "E-RESULT", problem)
-        return bare_result(run.id, run.station, run.started, ended, failed), problem
+        return bare_result(run.id, run.station, run.started, ended, failed, run.identity), problem
 
 
 def _data_file(run: Run, journal: JournalReader, data_dir: Path, samples: int) -> dict[str, Any] | None:

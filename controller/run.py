@@ -86,6 +86,11 @@ class Run:
         self.expected = estimate_durations(self.plan, self.dut, self.soc, self.capacity_estimate)
         self.bounds = effective_bounds(self.recipe.safety, self.dut, self.limits)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What was run on what by whom, as the start records it."""
+        return {"recipe": self.recipe.id, "hash": self.recipe.content_hash, "dut": self.code, "author": self.author}
+
 
 class Recorder:
     """Writes a run's samples to the journal, one row each."""

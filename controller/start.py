@@ -96,7 +96,9 @@ def battery_model(code: str, models: dict[str, DutModel]) -> DutModel:
     try:
         return model_of_code(code, models)
     except DocumentError as error:
-        raise StartRefusedError([Reason(error.code, str(error), "check the label, or add a battery model")]) from None
+        raise StartRefusedError(
+            [Reason(error.code, f"{error.source} {error.message}", "check the label, or add a battery model")]
+        ) from None
 
 
 def station_limits(config: StationConfig, instruments: Instruments) -> StationLimits:

@@ -104,8 +104,14 @@ class RefusedCommandError(Exception):
     code = "E-STATE"
 
     def __init__(self, state: State, command: Command) -> None:
-        allowed = ", ".join(sorted(c for (s, c) in TRANSITIONS if s is state)) or "none"
-        super().__init__(f"{command} is not possible in {state.name}; possible now: {allowed} [{self.code}]")
+        allowed = ", ".join(sorted({_in_words(c) for (s, c) in TRANSITIONS if s is state})) or "none"
+        message = f"{_in_words(command)} is not possible in {state.name}; possible now: {allowed}"
+        super().__init__(f"{message} [{self.code}]")
+
+
+def _in_words(command: Command) -> str:
+    """As people ask for it: what ends a hold and what ends a suspension is one word to them."""
+    return "resume" if command in (Command.UNHOLD, Command.UNSUSPEND) else str(command)
 
 
 def after(state: State, command: Command) -> State:

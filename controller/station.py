@@ -207,7 +207,7 @@ class Station:
             detail = {"station": self.name, "code": request.code, "reasons": codes}
             self._records.audit(self.run_now, request.author, "start refused", request.reason, detail)
             raise
-        body = {"recipe": run.recipe.id, "hash": run.recipe.content_hash, "dut": run.code, "author": run.author}
+        body = run.identity
         message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
         self._journal.append(Event(run.started, self.name, run.id, "run.started", body), [message])
         engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run)
