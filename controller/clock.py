@@ -106,14 +106,17 @@ class JumpingClock:
         return asyncio.SelectorEventLoop(_JumpingSelector(self))
 
     def jump(self) -> bool:
-        """Wake the next sleeper; False when time must stand still."""
+        """Wake all that sleep until the next moment; False when time must stand still."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)  # cancelled while asleep
         if self._holds or not self._sleepers:
             return False
-        self._now, _, sleeper = heapq.heappop(self._sleepers)
+        self._now = self._sleepers[0][0]
         self._publish()
-        sleeper.set_result(None)
+        while self._sleepers and self._sleepers[0][0] == self._now:
+            sleeper = heapq.heappop(self._sleepers)[2]
+            if not sleeper.done():
+                sleeper.set_result(None)
         return True
 
     def _publish(self) -> None:

@@ -171,10 +171,13 @@ class _Reports:
 
     async def follow(self) -> None:
         with self._journal.commits() as committed:
+            seen = self._journal.outbox_head
             while True:
                 await committed.wait()
                 committed.clear()
-                await self.catch_up()
+                if self._journal.outbox_head != seen:  # every result comes with a message
+                    seen = self._journal.outbox_head
+                    await self.catch_up()
 
     async def catch_up(self) -> None:
         """Write those of the results that were committed since the last look."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import asdict
@@ -346,6 +347,7 @@ def demo(
     known = settings(lang=lang)
     console = Console(stderr=True, quiet=True) if as_json else stdout()
     place = (directory or _next_demo_directory()).resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the children in order, as for Ctrl-C
     answer = _run(run_demo(console, known.lang, place, line))
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))

@@ -7,6 +7,7 @@ They share nothing but the wires and a line time that stands still while a reque
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import signal
 import sys
@@ -173,6 +174,7 @@ async def _child(
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True,
+            preexec_fn=_end_with_parent,
         )  # fmt: skip
         try:
             yield process, await _event(process, name, log)
@@ -185,6 +187,12 @@ async def _child(
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when the demo dies, however it dies (Linux; elsewhere its orderly end must do)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 async def _event(process: asyncio.subprocess.Process, name: str, log: Path) -> dict[str, Any]:
