@@ -34,6 +34,11 @@ class VisaLinkConfig(Strict):
     timeout_s: Positive = 2.0
     spacing_s: Annotated[float, Field(ge=0, le=1)] = 0.0
 
+    @property
+    def where(self) -> object:
+        """What tells this address from another; None when it is still to be chosen."""
+        return self.address
+
 
 class SerialLinkConfig(Strict):
     """A text instrument on a serial port or a `socket://host:port` serial server; 8N1."""
@@ -42,6 +47,10 @@ class SerialLinkConfig(Strict):
     port: str
     baudrate: int = 9600
     timeout_s: Positive = 2.0
+
+    @property
+    def where(self) -> object:
+        return self.port
 
 
 class ModbusTcpLinkConfig(Strict):
@@ -52,6 +61,10 @@ class ModbusTcpLinkConfig(Strict):
     port: Port = 502
     timeout_s: Positive = 2.0
 
+    @property
+    def where(self) -> object:
+        return (self.host, self.port) if self.port else None
+
 
 class ModbusRtuLinkConfig(Strict):
     """A Modbus RTU bus on a serial port; 8N1."""
@@ -60,6 +73,10 @@ class ModbusRtuLinkConfig(Strict):
     port: str
     baudrate: int = 9600
     timeout_s: Positive = 1.0
+
+    @property
+    def where(self) -> object:
+        return self.port
 
 
 LinkConfig = Annotated[
@@ -102,6 +119,17 @@ class StationConfig(Strict):
         missing = [role for role in ("cycler", "interlock") if role not in self.instruments]
         if missing:
             raise ValueError(f"a station needs the instruments {missing}: nothing can be switched off without them")
+        return self
+
+    @model_validator(mode="after")
+    def consistent(self) -> StationConfig:
+        first, last = self.impedance_probe_cells or (1, 1)
+        if not 1 <= first <= last:
+            raise ValueError(f"impedance_probe_cells go from the first to the last cell, not {first} to {last}")
+        if self.scan_period_s > self.watchdog_s / 2:
+            raise ValueError(
+                f"a scan every {self.scan_period_s:g} s would trip the cycler's watchdog of {self.watchdog_s:g} s"
+            )
         return self
 
 
@@ -163,6 +191,17 @@ class LineConfig(Strict):
     def at_least_one_station(self) -> LineConfig:
         if not self.stations:
             raise ValueError("a line needs at least one station")
+        return self
+
+    @model_validator(mode="after")
+    def one_owner_each(self) -> LineConfig:
+        owners: dict[object, str] = {}
+        for name, station in self.stations.items():
+            for key, instrument in station.instruments.items():
+                address = instrument.link.where
+                owner = owners.setdefault(address, f"{name}/{key}") if address else f"{name}/{key}"
+                if owner != f"{name}/{key}":
+                    raise ValueError(f"{name}/{key} and {owner} have one address: no two sessions own an instrument")
         return self
 
 

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
+import pytest
 
+from config import read_document
 from config.line import EmbeddedBroker as BrokerConfig
 from controller.broker import EmbeddedBroker
 from controller.journal import JournalReader
-from tests.cli.plant import CODE, WITHIN, Data, Plant, recipe
+from tests.cli.plant import CODE, DISCHARGE, REST, WITHIN, Data, Plant, recipe
+
+OTHER_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo_bt20000.yaml"
+
+
+@contextmanager
+def closing_reads(path: Path) -> Iterator[JournalReader]:
+    journal = JournalReader(path)
+    try:
+        yield journal
+    finally:
+        journal.close_reads()
+
 
 ROOT = "evaline/pohang/evaluation/line1"
 
@@ -125,6 +139,32 @@ async def test_a_run_is_followed_recorded_published_once_and_proven_by_its_journ
     report = plant.command("journal", "verify", plant.journal, "--json").json
     assert (report["ok"], report["runs"], report["problems"]) == (True, 1, [])
     assert report["samples"] == result["data_file"]["samples"]
+
+
+def test_other_makes_of_instruments_run_the_same_steps_by_configuration_alone(plant: Plant) -> None:
+    """A battery tester over Modbus TCP, an impedance meter on its LAN port, a scanner over VXI-11.
+
+    `evaline demo --line config/lines/demo_bt20000.yaml` runs the whole recipe on them.
+    """
+
+    def other_line(line: Data) -> None:
+        ours = {key: line[key] for key in ("state_dir", "http", "broker")}
+        line.clear()
+        line.update(read_document(OTHER_LINE).data | ours)
+
+    acir = {"name": "acir", "step": "measure", "role": "impedance_meter", "readings": 3}
+    plant.up(change=other_line)
+    done = plant.run(recipe(REST, acir, DISCHARGE), "--json", dut="PHE96-004712")
+    assert (done.code, done.json["verdict"]) == (0, "pass")
+    makers = {key: (entry["driver"], entry["model"]) for key, entry in done.json["instruments"].items()}
+    assert makers["cycler"] == ("ea_bt20000", "BT 20500-90")
+    assert makers["impedance_meter"] == ("hioki_bt3562", "BT3562A")
+    assert makers["temperature_scanner"][0] == "keithley_daq6510"
+    with closing_reads(plant.journal) as journal:
+        ended = {event.body["label"]: event.body for event in journal.events(kind="step.ended")}
+    assert all(0 < ohms < 0.1 for ohms in ended["acir"]["readings"]["resistance"])
+    assert -ended["discharge"]["charge_ah"] == pytest.approx(plant.simulators.truth()["discharged_ah"], rel=0.01)
+    plant.simulators.assert_off()
 
 
 async def test_a_daemon_that_vanishes_leaves_its_last_will_and_the_next_one_the_result(plant: Plant) -> None:

@@ -45,6 +45,8 @@ def test_every_shipped_line_loads(path: Path) -> None:
         (("http", "host"), "0.0.0.0", "http.host"),
         (("stations", "st01", "ratings", "max_power_w"), -1, "greater than 0"),
         (("stations", "st01", "watchdog_s"), 1000, "less than or equal to 60"),
+        (("stations", "st01", "impedance_probe_cells"), [96, 1], "from the first to the last cell, not 96 to 1"),
+        (("stations", "st01", "scan_period_s"), 4, "would trip the cycler's watchdog of 5 s"),
         (("broker",), {"kind": "kafka"}, "broker: Input tag 'kafka'"),
     ],
 )
@@ -64,6 +66,14 @@ def test_a_faulty_line_file_is_one_line_with_its_place(path: tuple[str, ...], va
 def test_a_station_that_nothing_can_switch_off_is_refused() -> None:
     with pytest.raises(DocumentError, match="nothing can be switched off without them"):
         validate_line(changed(lambda data: data["stations"]["st01"]["instruments"].pop("interlock")))
+
+
+def test_no_two_stations_own_an_instrument() -> None:
+    def twin(data: dict[str, Any]) -> None:
+        data["stations"]["st02"] = data["stations"]["st01"]
+
+    with pytest.raises(DocumentError, match="st02/cycler and st01/cycler have one address"):
+        validate_line(changed(twin))
 
 
 def test_a_scanned_code_belongs_to_exactly_one_model() -> None:
