@@ -27,6 +27,12 @@ def instrument(line: Data, name: str) -> Data:
     return found
 
 
+def impatient(line: Data) -> None:
+    """Silence is known after half a second."""
+    for entry in station(line)["instruments"].values():
+        entry["link"]["timeout_s"] = 0.5
+
+
 # -------------------------------------------------------------------------------------------------- the line file
 
 
@@ -287,6 +293,7 @@ def test_wrong_silent_and_garbled_instruments_are_told_apart(plant: Plant) -> No
         *("--fault", "battery_monitor:silent"),
         *("--fault", "temperature_scanner:garbage"),
         *("--fault", "interlock:wrong_identity"),
+        change=impatient,
         rate=PACED,
     )
     said = reasons(plant)
@@ -300,11 +307,11 @@ def test_wrong_silent_and_garbled_instruments_are_told_apart(plant: Plant) -> No
     assert said["impedance_meter"].endswith(f"{KEEPS_TRYING} [E-ANSWER]")
     assert said["battery_monitor"] == (
         f"evaline: battery_monitor: 127.0.0.1:{address(plant, 'battery_monitor')['port']} unit 1: "
-        f"no answer in 2.0 s; {KEEPS_TRYING} [E-LINK-TIMEOUT]"
+        f"no answer in 0.5 s; {KEEPS_TRYING} [E-LINK-TIMEOUT]"
     )
     assert said["temperature_scanner"] == (
         f"evaline: temperature_scanner: {address(plant, 'temperature_scanner')['port']} unit 1: "
-        f"no answer in 1.0 s; {KEEPS_TRYING} [E-LINK-TIMEOUT]"
+        f"no answer in 0.5 s; {KEEPS_TRYING} [E-LINK-TIMEOUT]"
     ), "a frame whose check sum is wrong is none"
     assert said["interlock"] == (
         "evaline: interlock: expected register map '0x0101', it answered '0x0201'; "
@@ -316,19 +323,19 @@ def test_wrong_silent_and_garbled_instruments_are_told_apart(plant: Plant) -> No
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("silent", r"{address}: no answer in 2.0 s (0 bytes of one)"),
+        ("silent", r"{address}: no answer in 0.5 s (0 bytes of one)"),
         ("garbage", "the answer is not text; check baud rate and wiring: "),
         ("drop", "{address} closed the connection; check the instrument"),
     ],
 )
 def test_a_cycler_that_does_not_answer_as_one_refuses_the_start(plant: Plant, fault: str, said: str) -> None:
-    plant.up("--fault", f"cycler:{fault}", rate=PACED)
+    plant.up("--fault", f"cycler:{fault}", change=impatient, rate=PACED)
     expected = said.format(address=address(plant, "cycler")["address"])
     assert reasons(plant)["cycler"].startswith(f"evaline: cycler: {expected}")
 
 
 def test_an_instrument_that_comes_back_is_used_again(plant: Plant) -> None:
-    plant.simulate(rate=PACED)
+    plant.simulate(change=impatient, rate=PACED)
     plant.simulators.fault("cycler", "silent")
     plant.serve(PACED)
     assert "cycler" in reasons(plant)
