@@ -111,7 +111,6 @@ def _current(text: Any) -> Current:
 Voltage = Annotated[float, _of("voltage", 0.0)]
 VoltagePerCell = Annotated[float, _of("cell_multiple", 0.0)]
 Duration = Annotated[float, _of("time", 0.0)]
-Charge = Annotated[float, _of("charge", 0.0)]
 Temperature = Annotated[float, _of("temperature")]
 TemperatureRate = Annotated[float, _of("temperature_rate", 0.0)]
 Insulation = Annotated[float, _of("insulation", 0.0)]

@@ -41,9 +41,6 @@ class Text(Strict):
     en: str
     ko: str
 
-    def in_language(self, language: str) -> str:
-        return self.ko if language == "ko" else self.en
-
 
 # ---------------------------------------------------------------------------------------------------- safety
 

@@ -31,7 +31,7 @@ from simulators.daq6510_parameters import (
     whole_between,
 )
 from simulators.faults import Faults
-from simulators.scpi import CommandTable, Handler, LineBuffer
+from simulators.scpi import CommandTable, Handler, MessageFace
 from simulators.world import World
 
 MAX_ERRORS = 20
@@ -92,8 +92,8 @@ class DaqInstrument:
     def faults(self, faults: Faults) -> None:
         self.device.faults = faults
 
-    def face(self) -> DaqFace:
-        return DaqFace(self)
+    def face(self) -> MessageFace:
+        return MessageFace(self.message)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -322,17 +322,6 @@ class DaqInstrument:
         """Bit 2 errors wait, 5 enabled bits of *ESR, 6 any enabled one."""
         byte = bool(self.errors) << 2 | bool(self._event_status & self._enables["*ESE"]) << 5
         return byte | bool(byte & self._enables["*SRE"]) << 6
-
-
-class DaqFace:
-    """One connection."""
-
-    def __init__(self, instrument: DaqInstrument) -> None:
-        self._instrument = instrument
-        self._lines = LineBuffer(b"\n")
-
-    def receive(self, data: bytes) -> bytes:
-        return b"".join(self._instrument.message(line) for line in self._lines.feed(data))
 
 
 def _spelled(header: str) -> str:

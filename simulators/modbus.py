@@ -174,10 +174,6 @@ class RtuFraming:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    @property
-    def incomplete(self) -> bool:
-        return bool(self._buffer)
-
     def silence(self) -> None:
         self._buffer.clear()
 

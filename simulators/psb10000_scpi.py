@@ -21,7 +21,7 @@ from simulators.ea_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeEr
 from simulators.ea_supply import Alarm, LocalError, NotRemoteError, RefusedError
 from simulators.faults import Faults
 from simulators.psb10000 import MODEL, Psb10000
-from simulators.scpi import CommandTable, Handler, LineBuffer
+from simulators.scpi import CommandTable, Handler, MessageFace
 from simulators.world import World
 
 MAX_MESSAGE = 256
@@ -104,8 +104,8 @@ class PsbInstrument:
     def elapse(self) -> None:
         self.device.elapse()
 
-    def face(self) -> PsbFace:
-        return PsbFace(self)
+    def face(self) -> MessageFace:
+        return MessageFace(self.message)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -306,17 +306,6 @@ class PsbInstrument:
         byte = bool(self.errors) << 2 | bool(questionable) << 3 | bool(operation) << 7
         byte |= bool(self._event_status & self._enables["*ESE"]) << 5
         return byte | bool(byte & self._enables["*SRE"]) << 6
-
-
-class PsbFace:
-    """One connection."""
-
-    def __init__(self, instrument: PsbInstrument) -> None:
-        self._instrument = instrument
-        self._lines = LineBuffer(b"\n")
-
-    def receive(self, data: bytes) -> bytes:
-        return b"".join(self._instrument.message(line) for line in self._lines.feed(data))
 
 
 def _error_text(code: int) -> str:

@@ -62,3 +62,15 @@ class LineBuffer:
     def feed(self, data: bytes) -> list[bytes]:
         *lines, self._rest = (self._rest + data).split(self._terminator)
         return lines
+
+
+class MessageFace:
+    """One connection to an instrument whose messages end with LF."""
+
+    def __init__(self, message: Callable[[bytes], bytes]) -> None:
+        """`message` carries out one line and returns the bytes of its answer, none for none."""
+        self._message = message
+        self._lines = LineBuffer(b"\n")
+
+    def receive(self, data: bytes) -> bytes:
+        return b"".join(self._message(line) for line in self._lines.feed(data))

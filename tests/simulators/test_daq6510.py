@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulators.daq6510_scpi import DaqFace, DaqInstrument
+from simulators.daq6510_scpi import DaqInstrument
+from simulators.scpi import MessageFace
 from tests.simulators.fake_world import FakeWorld
 
 CHANNELS = list(range(101, 117))
@@ -16,7 +17,7 @@ class Bench:
     def __init__(self, world: FakeWorld) -> None:
         self.world = world
         self.instrument = DaqInstrument(world, "04340543", CHANNELS)  # type: ignore[arg-type]
-        self.face: DaqFace = self.instrument.face()
+        self.face: MessageFace = self.instrument.face()
 
     def say(self, *messages: str) -> str:
         """The answer to the last message, without its line feed; "" for none."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulators.psb10000_scpi import PsbFace, PsbInstrument
+from simulators.psb10000_scpi import PsbInstrument
+from simulators.scpi import MessageFace
 from tests.simulators.conftest import Stage
 from tests.simulators.fake_world import FakeWorld
 
@@ -16,7 +17,7 @@ class Bench:
         self.world = world
         self.instrument = PsbInstrument(world, "2023120002")  # type: ignore[arg-type]
         self.device = self.instrument.device
-        self.face: PsbFace = self.instrument.face()
+        self.face: MessageFace = self.instrument.face()
 
     def say(self, *messages: str) -> str:
         """The answer to the last message, without its line feed; "" for none."""
