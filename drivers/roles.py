@@ -127,6 +127,129 @@ class ImpedanceMeter(Instrument, Protocol):
     async def measure(self) -> ImpedanceReading: ...
 
 
+@dataclass(frozen=True, slots=True)
+class SpectrumPoint:
+    """Complex impedance at one frequency, Hz and ohm; the imaginary part of a capacitive battery is negative."""
+
+    frequency: float
+    real: float
+    imaginary: float
+
+
+class SpectrumMeter(Instrument, Protocol):
+    """Measures impedance over frequency, one frequency a time: `start`, then `result` until it is not None.
+
+    No call may wait for the measurement itself: it takes line time, and a call holds line time still.
+    """
+
+    @property
+    def max_voltage(self) -> float:
+        """Highest voltage its terminals may see, V."""
+        ...
+
+    @property
+    def frequencies(self) -> tuple[float, float]:
+        """Lowest and highest frequency it measures, Hz."""
+        ...
+
+    async def start(self, frequency: float) -> None:
+        """Begin one measurement at a frequency, Hz."""
+        ...
+
+    async def result(self) -> SpectrumPoint | None:
+        """The finished measurement, or None while it runs. Raises InstrumentError for a fault or overrange."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InsulationReading:
+    """Resistance in ohm at the test voltage in V; None where the tester reported a breakdown or no value.
+
+    `at_least` says that the true value lies above the meter's range and `resistance` is that range's end.
+    """
+
+    resistance: float | None
+    voltage: float
+    at_least: bool = False
+
+
+class InsulationTester(Instrument, Protocol):
+    """Puts a test voltage between battery and chassis: `start`, then `result` until it is not None.
+
+    No call may wait for the test itself: it takes line time, and a call holds line time still.
+    """
+
+    @property
+    def voltages(self) -> tuple[float, float]:
+        """Lowest and highest test voltage, V."""
+        ...
+
+    async def start(self, voltage: float, seconds: float) -> None:
+        """Switch the test voltage on; the tester ends by itself after `seconds`."""
+        ...
+
+    async def result(self) -> InsulationReading | None:
+        """The reading of the finished test, or None while it runs; the output is off once it is not None."""
+        ...
+
+    async def stop(self) -> None:
+        """Test voltage off now, confirmed; also when no test runs."""
+        ...
+
+
+class Voltmeter(Instrument, Protocol):
+    """Measures the battery's voltage with more digits than a cycler."""
+
+    async def measure(self) -> float | None:
+        """One reading, V; None for an overrange."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChamberReading:
+    """Air temperature and its set point, degC; whether it conditions; alarms by name, empty when none."""
+
+    temperature: float
+    set_point: float
+    running: bool
+    alarms: tuple[str, ...]
+
+
+class Chamber(Instrument, Protocol):
+    """Conditions the air around the battery."""
+
+    @property
+    def temperatures(self) -> tuple[float, float]:
+        """Lowest and highest set point, degC."""
+        ...
+
+    async def read(self) -> ChamberReading: ...
+
+    async def condition(self, temperature: float) -> None:
+        """Run at a set point, degC. Written, read back, compared. Does not wait for the air to get there."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop conditioning, confirmed."""
+        ...
+
+
+class CodeReader(Instrument, Protocol):
+    """Reads the code on the battery: `trigger`, then `code` until it is not None, or give up and `stop`."""
+
+    async def trigger(self) -> None:
+        """Begin to look for a code; a code read earlier is forgotten."""
+        ...
+
+    async def code(self) -> str | None:
+        """The code read since `trigger`, or None so far. Raises InstrumentError when the reader gave up."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        ...
+
+
 class TemperatureScanner(Instrument, Protocol):
     """Reads temperature channels attached to the battery."""
 

@@ -1,6 +1,6 @@
 """What an evaluation is: recipes, steps, limits, measurements, grades. Pure: no I/O, no clock, no asyncio."""
 
-from sequences.analysis import MeasurementResult, RunData, StepRecord, analyse
+from sequences.measuring import MeasurementResult, RunData, StepRecord, analyse
 from sequences.bounds import Bound, effective_bounds
 from sequences.check import Finding, check, check_rules
 from sequences.dut import Dut, StationLimits
