@@ -31,7 +31,14 @@ class SimulatedBattery(Strict):
     soc_offset_sd: Annotated[float, Field(ge=0, le=0.1)] = 0.005
     weak_cell: WeakCell | None = None
     contact_resistance_ohm: Annotated[float, Field(ge=0)] = 0.004
-    insulation_kohm: Annotated[float, Field(gt=0)] = 2400.0
+    # from each pole to the chassis; the value of the whole battery is the two in parallel
+    insulation_positive_kohm: Annotated[float, Field(gt=0)] = 4800.0
+    insulation_negative_kohm: Annotated[float, Field(gt=0)] = 4800.0
+    # from each pole to the chassis: an insulation tester has to charge it first
+    y_capacitance_uf: Annotated[float, Field(ge=0)] = 0.2
+    label_readable: bool = True
+    # the code the BMS tells, when that is not the battery's own; empty for a BMS that knows none
+    bms_code: str | None = None
     # what the BMS believes, as a factor on the true capacity: a used battery's BMS is never quite right
     bms_capacity_factor: Annotated[float, Field(gt=0, le=2)] = 1.03
 

@@ -43,7 +43,7 @@ class BmsGateway(Registers):
 
     idle_timeout_s = 0.0
 
-    def __init__(self, world: World, model: DutModel, code: str) -> None:
+    def __init__(self, world: World, model: DutModel) -> None:
         self.world = world
         self.model = model
         self.faults: Faults = frozenset()
@@ -51,7 +51,7 @@ class BmsGateway(Registers):
         self.cell_count = model.series_cells
         sensors = min(MAX_SENSORS, max(1, model.series_cells // model.cells_per_module))
         self._sensor_cells = [(2 * index + 1) * model.series_cells // (2 * sensors) for index in range(sensors)]
-        padded = code.encode("ascii", "replace").ljust(2 * len(CODE), b"\0")
+        padded = world.bms_code.encode("ascii", "replace").ljust(2 * len(CODE), b"\0")
         self._code = [int.from_bytes(padded[i : i + 2], "big") for i in range(0, 2 * len(CODE), 2)]
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:

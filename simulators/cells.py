@@ -118,7 +118,7 @@ class CellString:
         self._instant_step = np.empty(3)
         self._next_charge = 0.0
         self._next_modes = np.zeros(modes)
-        self._next_current = 0.0
+        self._current = self._next_current = 0.0
         self._step = -1.0
         self._decay = np.ones(modes)
         self._gain = np.zeros(modes)
@@ -165,6 +165,7 @@ class CellString:
         """A string of its own in the same state; copied attribute by attribute, the views would lose their arrays."""
         twin = CellString(self.cells, self._rest, self.ambient_degc)
         twin._charge = self._charge
+        twin._current = self._current
         twin._modes[:] = self._modes
         twin.voltages[:] = self.voltages
         twin.temperatures[:] = self.temperatures
@@ -190,6 +191,18 @@ class CellString:
     def stoichiometries(self) -> Array:
         """Mean lithium fractions (2, n)."""
         return self._rest + self.per_coulomb * self._charge
+
+    def surface(self) -> Array:
+        """Lithium fractions (2, n) at the particles' surfaces, under the present current."""
+        deviation = self._weights[:2] @ self._modes + self._instant[:2] * self._current
+        return self._rest + self.per_coulomb * (self._charge + deviation[:, None])
+
+    def reaction_resistances(self) -> Array:
+        """d(overpotential)/dI (2, n) in ohm of each electrode's reaction, under the present current."""
+        occupancy = self.surface()
+        occupancy = np.sqrt(np.maximum(occupancy * (1 - occupancy), _LEAST_OCCUPANCY))
+        reaction = self._reaction_now / occupancy
+        return np.asarray(self._thermal_voltage * reaction / np.sqrt(1 + (reaction * self._current) ** 2))
 
     def attempt(self, current: float, seconds: float) -> float:
         """The string's voltage after `seconds` more of `current`; with 0 s, the voltage at the instant it flows."""
@@ -235,6 +248,7 @@ class CellString:
         self._modes, self._next_modes = self._next_modes, self._modes
         self.voltages, self._next_voltages = self._next_voltages, self.voltages
         seconds, current = self._step, self._next_current
+        self._current = current
         if seconds == 0.0:
             return
         if seconds != self._thermal_step:

@@ -38,6 +38,15 @@ class OpenCircuit:
             potential = potential + weight * np.exp(gain * stoichiometry + shift)
         return potential
 
+    def slope_at(self, stoichiometry: Array) -> Array:
+        """dU/ds in V."""
+        total = np.full_like(stoichiometry, self.slope)
+        for weight, gain, shift in self.tanh_terms:
+            total += weight * gain / np.cosh(gain * stoichiometry + shift) ** 2
+        for weight, gain, shift in self.exp_terms:
+            total += weight * gain * np.exp(gain * stoichiometry + shift)
+        return total
+
 
 @dataclass(frozen=True)
 class Electrode:
@@ -57,10 +66,14 @@ class Electrode:
         """Charge between stoichiometry 0 and 1 for an electrode area in m2."""
         return FARADAY * area * self.thickness * self.active_fraction * self.concentration_max / 3600
 
+    def particle_surface(self, area: float) -> float:
+        """Surface of all particles in m2."""
+        return area * self.thickness * 3 * self.active_fraction / self.particle_radius
+
     def exchange_current(self, area: float, electrolyte_concentration: float) -> float:
         """Exchange current in A at s (1 - s) = 1: j0 = m sqrt(ce cs (cmax - cs)) on the surface of all particles."""
-        surface = area * self.thickness * 3 * self.active_fraction / self.particle_radius
-        return surface * self.reaction_rate * sqrt(electrolyte_concentration) * self.concentration_max
+        current_density = self.reaction_rate * sqrt(electrolyte_concentration) * self.concentration_max
+        return self.particle_surface(area) * current_density
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,15 @@ class Ageing:
     resistance_factor: Array
 
 
+@dataclass(frozen=True)
+class Insulation:
+    """Resistance in ohm from each pole to the chassis, and the capacitance in F beside each (the Y capacitors)."""
+
+    positive: float
+    negative: float
+    y_capacitance: float
+
+
 @dataclass
 class Pack:
     """Cells in series behind their joints. `full`, `empty` (2, n): stoichiometries at rest at the voltage limits."""
@@ -46,7 +55,9 @@ class Pack:
     empty: Array
     cells: CellString
     contact_resistance: float
-    insulation_ohm: float
+    insulation: Insulation
+    code_label: str | None
+    bms_code: str
     bms_capacity_ah: float
 
     @classmethod
@@ -95,7 +106,13 @@ class Pack:
             empty=empty,
             cells=CellString(cells, empty + soc * (full - empty), ambient_degc),
             contact_resistance=battery.contact_resistance_ohm,
-            insulation_ohm=battery.insulation_kohm * 1000,
+            insulation=Insulation(
+                battery.insulation_positive_kohm * 1e3,
+                battery.insulation_negative_kohm * 1e3,
+                battery.y_capacitance_uf * 1e-6,
+            ),
+            code_label=battery.code if battery.label_readable else None,
+            bms_code=battery.code if battery.bms_code is None else battery.bms_code,
             bms_capacity_ah=0.0,
         )
         # a BMS learns what a real discharge gives, which is less than the charge between two rests

@@ -56,7 +56,6 @@ class SimulatedStation:
         self.name = station
         self._config = line.stations[station]
         self._state_dir = Path(line.state_dir)
-        self._battery_code = setup.battery.code
         self._model = model
         self._seed = f"{line.simulation.seed}/{station}"
         self._timeline = Timeline(now)
@@ -118,7 +117,7 @@ class SimulatedStation:
                 if self._model.series_cells > MAX_CELLS:
                     text = f"{self._model.id} has more than the {MAX_CELLS} cells of the gateway's map"
                     raise DocumentError("E-SIMULATION", f"{self.name}/{key}", text)
-                return BmsGateway(world, self._model, self._battery_code)
+                return BmsGateway(world, self._model)
             case driver:
                 raise DocumentError("E-SIMULATION", f"{self.name}/{key}", f"there is no simulator for {driver!r}")
 

@@ -20,6 +20,11 @@ class FakeWorld:
         self.plugged = True
         self.contactor_closed = False
         self.insulation_ohm = 2.4e6
+        self.y_capacitance = 2e-7
+        self.code_label: str | None = "PHE96-004711"
+        self.bms_code = "PHE96-004711"
+        self.set_point: float | None = None
+        self.chamber_degc = 25.0
         self.source: Source | None = None
         self.charged_ah = self.discharged_ah = 0.0
         self.hot_openings = 0
@@ -66,6 +71,16 @@ class FakeWorld:
 
     def ac_resistance(self, first: int, last: int) -> float:
         return 0.0012 * (last - first + 1)
+
+    def impedance(self, first: int, last: int, frequency: float) -> complex:
+        """Series resistance and an arc with its top at 10 Hz."""
+        return (last - first + 1) * (0.0012 + 0.0015 / (1 + 0.1j * frequency))
+
+    def insulation_between(self, pole: str) -> float:
+        return 2 * self.insulation_ohm
+
+    def set_chamber(self, set_point: float | None) -> None:
+        self.set_point = set_point
 
     def bms_soc(self) -> float:
         return 0.5

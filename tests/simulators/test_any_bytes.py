@@ -170,7 +170,7 @@ def test_any_request_to_the_register_instruments(pdus: list[bytes]) -> None:
     world = FakeWorld()
     devices = (
         PlcInterlock(world),
-        BmsGateway(world, MODEL, "PHE96-004711"),
+        BmsGateway(world, MODEL),
         Th8Bus(world, [1]),
         BtInstrument(world, "1"),
     )  # type: ignore[arg-type]

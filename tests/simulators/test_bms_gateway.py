@@ -16,7 +16,7 @@ MODEL = shipped_dut_models()["nmc_96s_60ah"]
 
 @pytest.fixture
 def bms(world: FakeWorld) -> BmsGateway:
-    return BmsGateway(world, MODEL, "PHE96-004711")  # type: ignore[arg-type]
+    return BmsGateway(world, MODEL)  # type: ignore[arg-type]
 
 
 def words(bms: BmsGateway, address: int, count: int, kind: str = "H") -> list[int]:
