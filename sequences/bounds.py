@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sequences.dut import Dut, StationLimits
-from sequences.recipe import Safety
+from sequences.safety import Safety
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,6 @@ def effective_bounds(safety: Safety, dut: Dut, station: StationLimits) -> list[B
         lower("insulation", "insulation", s.insulation.warn * dut.nominal_voltage,
               s.insulation.trip * dut.nominal_voltage, s.insulation.delay, "ohm"),
         upper("total_throughput", "throughput", s.total_throughput.warn * rated, s.total_throughput.trip * rated,
-              0.0, "Ah"),
-        upper("total_time", "total_time", s.total_time.warn, s.total_time.trip, 0.0, "s"),
+              s.total_throughput.delay, "Ah"),
+        upper("total_time", "total_time", s.total_time.warn, s.total_time.trip, s.total_time.delay, "s"),
     ]  # fmt: skip

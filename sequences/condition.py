@@ -1,112 +1,181 @@
-"""Conditions: one signal compared with one quantity, and when such a comparison ends a step.
-
-The signals are an allow-list. A value that is not good decides nothing: the comparison is then neither true nor false.
-"""
+"""When a step ends, and where the run goes then."""
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
-from sequences.quantity import Duration, parse_quantity
+from sequences.expression import Condition, Evaluation, Scope
+from sequences.quantity import Duration, amount
+from sequences.text import FaultError, Text
 
-# signal -> dimension; `rate` is accepted wherever a current is
-SIGNALS: dict[str, str] = {
-    "voltage": "voltage",
-    "current": "current",
-    "power": "power",
-    "cell_min": "voltage",
-    "cell_max": "voltage",
-    "cell_spread": "voltage",
-    "temperature_min": "temperature",
-    "temperature_max": "temperature",
-    "charge": "charge",
-    "energy": "energy",
-    "depth": "fraction",
-    "step_time": "time",
-    "total_time": "time",
+# signal -> (dimension, what it is); `current <= C/10` compares with a multiple of the rated capacity
+SIGNALS: dict[str, tuple[str, Text]] = {
+    "voltage": ("voltage", Text(en="voltage of the whole battery", ko="배터리 전체 전압")),
+    "current": ("current", Text(en="magnitude of the current", ko="전류의 크기")),
+    "power": ("power", Text(en="magnitude of the power", ko="전력의 크기")),
+    "charge": ("charge", Text(en="net charge moved since the step began, its magnitude", ko="스텝 시작 후 순 전하량")),
+    "energy": ("energy", Text(en="net energy moved since the step began, its magnitude", ko="스텝 시작 후 순 에너지")),
+    "depth": ("fraction", Text(en="`charge` as a share of the battery's capacity as best known",
+                               ko="알려진 용량에 대한 charge의 비율")),
+    "soc": ("fraction", Text(en="state of charge, counted from the last known point", ko="충전 상태 (SOC)")),
+    "voltage_rate": ("voltage_rate", Text(en="dV/dt of the battery over the last minute", ko="전압 변화율 (1분)")),
+    "cell_rate": ("voltage_rate", Text(en="dV/dt of the mean cell over the last minute", ko="평균 셀 변화율 (1분)")),
+    "current_rate": ("current_rate", Text(en="dI/dt over the last minute", ko="전류 변화율 (1분)")),
+    "temperature_rate": ("temperature_rate", Text(en="dT/dt of the hottest sensor over the last minute",
+                                                  ko="온도 상승률 (1분)")),
+    "cell_min": ("voltage", Text(en="lowest cell voltage", ko="최저 셀 전압")),
+    "cell_max": ("voltage", Text(en="highest cell voltage", ko="최고 셀 전압")),
+    "cell_spread": ("voltage", Text(en="highest minus lowest cell voltage", ko="셀 전압 편차")),
+    "temperature_min": ("temperature", Text(en="coldest sensor on the battery", ko="최저 온도")),
+    "temperature_max": ("temperature", Text(en="hottest sensor on the battery", ko="최고 온도")),
+    "chamber_temperature": ("temperature", Text(en="air of the chamber", ko="챔버 온도")),
+    "insulation": ("insulation", Text(en="insulation resistance by the BMS, per volt of nominal voltage",
+                                      ko="BMS 절연저항 (공칭 전압 1 V당)")),
+    "step_time": ("time", Text(en="time in this step, holds excluded", ko="스텝 경과 시간 (홀드 제외)")),
+    "total_time": ("time", Text(en="time in this run, holds excluded", ko="실행 경과 시간 (홀드 제외)")),
+}  # fmt: skip
+
+# what every expression may use besides signals, variables and measurements
+CONSTANTS: dict[str, tuple[str, Text]] = {
+    "rated_capacity": ("charge", Text(en="rated capacity of the battery model", ko="정격 용량")),
+    "rated_energy": ("energy", Text(en="rated energy of the battery model", ko="정격 에너지")),
+    "nominal_voltage": ("voltage", Text(en="nominal voltage of the battery model", ko="공칭 전압")),
 }
 
-OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
 
-_FORM = re.compile(r"\s*([a-z_]{1,32})\s*(<=|>=|<|>)\s*(.{1,40})")
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+# ------------------------------------------------------------------------------------------------------- routes
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+RouteKind = Literal["next", "goto", "retry", "fail", "hold", "abort"]
+
+_ROUTE = re.compile(r"(next|fail|hold|abort)|(retry) (\d{1,2})|(goto) ([a-z][a-z0-9_]{0,47})(?: max (\d{1,3}))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """`signal operator value`; a value given as a C-rate scales with the battery."""
+class Route:
+    """Where a run goes after a step: `next`, `goto NAME`, `goto NAME max N`, `retry N`, `fail`, `hold`, `abort`.
 
-    signal: str
-    operator: str
-    value: float
-    per_rated_capacity: bool
-    text: str
+    A jump back needs its `max`: how often it may be taken in one run; after that the run goes on with the next step,
+    as after the last retry it fails.
+    """
 
-    def threshold(self, rated_capacity: float) -> float:
-        return self.value * rated_capacity if self.per_rated_capacity else self.value
+    kind: RouteKind
+    target: str = ""
+    count: int = 0
 
-    def holds(self, actual: float, rated_capacity: float) -> bool:
-        return OPERATORS[self.operator](actual, self.threshold(rated_capacity))
+    @property
+    def text(self) -> str:
+        match self.kind:
+            case "goto":
+                return f"goto {self.target} max {self.count}" if self.count else f"goto {self.target}"
+            case "retry":
+                return f"retry {self.count}"
+            case kind:
+                return kind
+
+    @classmethod
+    def parse(cls, text: Any) -> Route:
+        if isinstance(text, Route):
+            return text
+        match = _ROUTE.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise FaultError(
+                f"{text!r:.60} is no route: next, goto NAME, goto NAME max N, retry N, fail, hold or abort",
+                f"{text!r:.60} 은(는) 경로가 아닙니다: next, goto NAME, goto NAME max N, retry N, fail, hold, abort",
+                "E-ROUTE",
+            )
+        plain, retry, times, _goto, target, most = match.groups()
+        if plain:
+            return cls(cast(RouteKind, plain))
+        return cls("retry", count=int(times)) if retry else cls("goto", target, int(most or 0))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        serialize = core_schema.plain_serializer_function_ser_schema(lambda route: route.text)
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=serialize)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        examples = ["next", "goto NAME", "goto NAME max 3", "retry 2", "fail", "hold", "abort"]
+        return {"type": "string", "pattern": f"^({_ROUTE.pattern.replace('?:', '')})$", "examples": examples}
 
 
-def parse_comparison(text: Any) -> Comparison:
-    """Parse `current <= C/10`; raises ValueError naming the fault."""
-    if isinstance(text, Comparison):
-        return text
-    match = _FORM.fullmatch(text) if isinstance(text, str) else None
-    if not match:
-        raise ValueError(f"{text!r} is not a comparison: write it like 'current <= C/10'")
-    signal, sign, quantity_text = match.groups()
-    if signal not in SIGNALS:
-        raise ValueError(f"unknown signal {signal!r}; known are {', '.join(SIGNALS)}")
-    quantity = parse_quantity(quantity_text)
-    dimension = SIGNALS[signal]
-    per_rated_capacity = quantity.dimension == "rate" and dimension == "current"
-    if quantity.dimension != dimension and not per_rated_capacity:
-        raise ValueError(f"{text!r} compares a {dimension} with a {quantity.dimension}")
-    return Comparison(signal, sign, quantity.value, per_rated_capacity, f"{signal} {sign} {quantity_text.strip()}")
+NEXT, FAIL, ABORT = Route("next"), Route("fail"), Route("abort")
 
 
-ComparisonField = Annotated[Comparison, BeforeValidator(parse_comparison)]
+# --------------------------------------------------------------------------------------------------------- ends
 
 
-class End(BaseModel):
-    """A condition that ends a step once it has held for `hold` seconds (debounce). May be written as plain text."""
+class End(Strict):
+    """A condition that ends a step, and where the run goes then. May be written as plain text.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    Several ends of a step are alternatives, `and` inside one joins comparisons. A time-qualified end is judged once
+    `at` a time of the step, only `before` it, or only `after` it.
+    """
 
-    when: ComparisonField
-    hold: Duration = 0.0
+    when: Annotated[Condition, Field(description="The comparison or comparisons that must be true.")]
+    hold: Annotated[Duration, Field(description="How long it must be true without a gap before it counts.")] = amount(
+        "0 s"
+    )
+    at: Annotated[Duration | None, Field(description="Judge it once, at this time of the step.")] = None
+    before: Annotated[Duration | None, Field(description="Judge it before this time of the step only.")] = None
+    after: Annotated[Duration | None, Field(description="Judge it after this time of the step only.")] = None
+    then: Annotated[Route, Field(description="Where the run goes: next unless said otherwise.")] = NEXT
 
     @model_validator(mode="before")
     @classmethod
     def short_form(cls, data: Any) -> Any:
         return {"when": data} if isinstance(data, str) else data
 
+    @model_validator(mode="after")
+    def one_time_only(self) -> End:
+        given = [name for name in ("at", "before", "after") if getattr(self, name) is not None]
+        if "at" in given and (len(given) > 1 or self.hold):
+            raise FaultError(
+                "an end judged `at` one moment has no `before`, `after` or `hold`",
+                "`at` 으로 판정하는 종료 조건에는 `before`, `after`, `hold` 를 쓸 수 없습니다",
+                "E-END-TIME",
+            )
+        if self.before is not None and self.after is not None and self.after >= self.before:
+            raise FaultError(
+                "`after` must come before `before`", "`after` 는 `before` 보다 앞서야 합니다", "E-END-TIME"
+            )
+        return self
 
-class Debounce:
-    """Watches one End: true once its comparison has held without a gap for its hold time."""
 
-    def __init__(self, end: End, rated_capacity: float) -> None:
+class Watch:
+    """Watches one End while its step runs."""
+
+    def __init__(self, end: End) -> None:
         self.end = end
-        self._rated_capacity = rated_capacity
+        self._evaluation = Evaluation(end.when)
         self._since: float | None = None
+        self._judged = False
 
-    def met(self, actual: float | None, t: float) -> bool:
-        """Judge the signal's value at time t; None (not good) breaks the streak."""
-        if actual is None or not self.end.when.holds(actual, self._rated_capacity):
+    def met(self, scope: Scope, step_time: float) -> bool:
+        """Show it the present; an unknown value breaks the streak."""
+        end = self.end
+        true = self._evaluation.true(scope)
+        if end.at is not None:
+            if self._judged or step_time < end.at:
+                return False
+            self._judged = True
+            return true
+        outside = (end.before is not None and step_time >= end.before) or (
+            end.after is not None and step_time < end.after
+        )
+        if not true or outside:
             self._since = None
             return False
         if self._since is None:
-            self._since = t
-        return t - self._since >= self.end.hold
+            self._since = step_time
+        return step_time - self._since >= end.hold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -30,10 +31,14 @@ class Dut:
 
 @dataclass(frozen=True, slots=True)
 class StationLimits:
-    """What a station stands, the tightest of its wiring and its cycler: V, A, A, W; and the roles it has."""
+    """What a station stands, the tightest of its wiring and its cycler: V, A, A, W; and what each of its roles can."""
 
     max_voltage: float
     max_charge_current: float
     max_discharge_current: float
     max_power: float
-    roles: frozenset[str]
+    capabilities: Mapping[str, frozenset[str]]
+
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(self.capabilities)

@@ -1,90 +1,688 @@
-"""A recipe as the sequence of step runs it stands for, and how long that takes."""
+"""How a run goes through its recipe: which step is next, what the engine is asked, where a run goes after each end.
+
+Pure and driven by samples: `start` and `update` take the present and give a Turn. The engine carries out its directives
+and shows the next sample; the dry run does the same against a battery model. Times exclude holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
-from sequences.dut import Dut
-from sequences.recipe import (
-    ConstantCurrent,
-    ConstantCurrentConstantVoltage,
-    LeafStep,
+from sequences import inquiries, runs
+from sequences.actions import Action, Answer, Drive, Ended, NoCurrent, Request, StandStill, WorkOut
+from sequences.condition import FAIL, NEXT, End, Route, Watch
+from sequences.expression import Evaluation, coherent
+from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat, Step, While
+from sequences.recipe import Recipe, walk
+from sequences.record import StepRecord
+from sequences.sample import Counters, Sample
+from sequences.step import (
+    Acir,
+    Cc,
+    CcCv,
+    Check,
+    Compute,
+    Cp,
+    Cr,
+    Cv,
+    Eis,
+    GoToSoc,
+    GradeNow,
+    Identify,
+    Inspect,
+    Insulate,
     Measure,
+    Ocv,
+    Profile,
+    Prompt,
+    Publish,
     Pulse,
-    Recipe,
-    Repeat,
+    Python,
     Rest,
-    Step,
+    SetPoint,
+    SetTemperature,
+    StepBase,
+    WaitUntil,
 )
+from sequences.verdict import Verdict, worst
+from sequences.view import Context, Rates, View
 
-# share of the capacity the voltage-hold phase of a C/2..C/3 charge brings in, and its time over that at full current
-CV_SHARE, CV_STRETCH = 0.06, 2.5
+FULL_WITHIN = 0.02  # V of a cell's highest voltage at which a held charge has filled the battery
+EMPTY_WITHIN = 0.02  # V of a cell's lowest voltage at which a discharge has emptied it
+
+_RUNS: dict[type, Callable[[Any], Any]] = {
+    Rest: runs.RestRun,
+    WaitUntil: runs.WaitUntilRun,
+    Cc: runs.CcRun,
+    Cv: runs.CcCvRun,
+    CcCv: runs.CcCvRun,
+    Cp: runs.CpRun,
+    Cr: runs.CrRun,
+    Pulse: runs.PulseRun,
+    GoToSoc: runs.GoToSocRun,
+    Profile: runs.ProfileRun,
+    Acir: inquiries.AcirRun,
+    Ocv: inquiries.OcvRun,
+    Eis: inquiries.EisRun,
+    Insulate: inquiries.InsulateRun,
+    Identify: inquiries.IdentifyRun,
+    Prompt: inquiries.PromptRun,
+    Inspect: inquiries.InspectRun,
+    SetTemperature: inquiries.SetTemperatureRun,
+    SetPoint: inquiries.SetPointRun,
+    GradeNow: inquiries.GradeRun,
+    Python: inquiries.PythonRun,
+    Check: inquiries.CheckRun,
+}
+_NAMING: dict[type, Callable[[Any, Mapping[str, str]], Any]] = {
+    Measure: inquiries.MeasureRun,
+    Publish: inquiries.PublishRun,
+    Compute: inquiries.ComputeRun,
+}
+
+
+def run_of(step: Any, dimensions: Mapping[str, str] | None = None) -> runs.StepRun:
+    """A fresh run of a step; `dimensions` of the names that its recipe knows."""
+    kind = type(step)
+    run: runs.StepRun = _NAMING[kind](step, dimensions or {}) if kind in _NAMING else _RUNS[kind](step)
+    return run
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """One step run: its place in the sequence, its name (with its round inside a repeat) and the step itself."""
+class Moment:
+    """The present: the newest sample, the time of the run in s (holds excluded), and answers to requests by key."""
+
+    sample: Sample
+    t: float
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """An action for the engine; a request's answer comes back under its key. `cancel` takes a request back."""
+
+    key: int
+    action: Action
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step run that began: its place in the run, its label, and the step."""
 
     index: int
-    name: str
     label: str
-    step: LeafStep
+    scope: str
+    step: StepBase
 
 
-def expand(recipe: Recipe) -> list[PlannedStep]:
-    """Every step run in order; a repeat's inner steps carry their round, as `pulse (2/3)`."""
-    return [
-        PlannedStep(index, step.name, step.name + rounds, step)
-        for index, (step, rounds) in enumerate(_flatten(recipe.steps, ""))
-    ]
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How the recipe ended: its verdict so far, and why when it is not a pass."""
+
+    verdict: Verdict
+    reason: str = ""
+    step: str = ""
 
 
-def _flatten(steps: Iterable[Step], rounds: str) -> Iterator[tuple[LeafStep, str]]:
-    for step in steps:
-        if isinstance(step, Repeat):
-            for count in range(1, step.times + 1):
-                yield from _flatten(step.steps, f"{rounds} ({count}/{step.times})")
-        else:
-            yield step, rounds
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What came of a moment: what the engine shall do, what began and ended, and the end of it all."""
+
+    directives: tuple[Directive, ...] = ()
+    events: tuple[Begun | StepRecord, ...] = ()
+    finish: Finish | None = None
 
 
-def estimate_durations(plan: list[PlannedStep], dut: Dut, soc: float, capacity: float) -> list[float]:
-    """Expected seconds of every planned step, starting at a state of charge (0..1) with a capacity in Ah.
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A node has ended: where the run goes, and what its verdict is."""
 
-    Coulomb arithmetic only: good enough for a progress bar; voltage-limited ends are taken at full and empty.
-    """
-    durations: list[float] = []
-    for planned in plan:
-        seconds, soc = _estimate(planned.step, dut, soc, capacity)
-        durations.append(seconds)
-    return durations
+    route: Route = NEXT
+    verdict: Verdict = Verdict.PASS
+    reason: str = ""
+    step: str = ""
 
 
-def _estimate(step: LeafStep, dut: Dut, soc: float, capacity: float) -> tuple[float, float]:
+Result = _Done | None
+
+
+class _Node(Protocol):
+    """A step or a list of steps at work; directives go to the program as they arise."""
+
+    def start(self, now: Moment) -> Result: ...
+
+    def update(self, now: Moment) -> Result: ...
+
+    def cancel(self, now: Moment, why: str) -> None: ...
+
+
+class Program:
+    """One run of a recipe. `active` are the step runs that are at work, those that drive the cycler first."""
+
+    def __init__(self, recipe: Recipe, context: Context) -> None:
+        self.recipe, self.context = recipe, context
+        self.rates = Rates()
+        self.dimensions = recipe.names()
+        self.verdicts: list[Verdict] = []
+        self.active: list[LeafNode] = []
+        self.newest: dict[tuple[str, str], StepRecord] = {}  # by scope and name
+        self._root = _Sequence(self, recipe.steps, _Place(recipe))
+        self._directives: list[Directive] = []
+        self._events: list[Begun | StepRecord] = []
+        self._keys = 0
+        self._index = 0
+
+    def start(self, now: Moment) -> Turn:
+        self.rates.show(now.sample)
+        return self._turn(self._root.start(now))
+
+    def update(self, now: Moment) -> Turn:
+        self.rates.show(now.sample)
+        return self._turn(self._root.update(now))
+
+    def _turn(self, result: Result) -> Turn:
+        directives, self._directives = tuple(self._directives), []
+        events, self._events = tuple(self._events), []
+        if result is None:
+            return Turn(directives, events)
+        verdict = worst([result.verdict, *self.verdicts])
+        if result.route.kind == "abort" and verdict.rank < Verdict.ABORTED.rank:
+            verdict = Verdict.ABORTED
+        elif result.route.kind == "fail" and verdict.rank < Verdict.INCONCLUSIVE.rank:
+            verdict = Verdict.FAIL
+        return Turn(directives, events, Finish(verdict, result.reason, result.step))
+
+    # ---- what nodes need
+
+    def direct(self, action: Action) -> int:
+        """Ask the engine; returns the key under which it answers."""
+        self._keys += 1
+        self._directives.append(Directive(self._keys, action))
+        return self._keys
+
+    def take_back(self, key: int, action: Action) -> None:
+        self._directives.append(Directive(key, action, cancel=True))
+
+    def begin(self, leaf: LeafNode, label: str, scope: str) -> int:
+        index, self._index = self._index, self._index + 1
+        self._events.append(Begun(index, label, scope, leaf.step))
+        self.active.append(leaf)
+        self.active.sort(key=lambda node: not node.owns_cycler)
+        return index
+
+    def end(self, leaf: LeafNode, record: StepRecord) -> None:
+        self._events.append(record)
+        self.newest[record.scope, record.name] = record
+        self.active.remove(leaf)
+
+    def view(self, now: Moment, step_time: float, at_start: Counters, answer: Answer | None) -> View:
+        return View(now.sample, step_time, now.t, at_start, self.context, self.rates, answer)
+
+    def scope(self, now: Moment) -> View:
+        """What a condition between steps sees."""
+        return self.view(now, 0.0, now.sample.counters, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in the run a node stands: its recipe, the calls around it, the rounds it is in, who owns the cycler."""
+
+    recipe: Recipe
+    scope: str = ""
+    rounds: str = ""
+    owns_cycler: bool = True
+
+    def round(self, count: int, of: int | None) -> _Place:
+        label = f"{count}/{of}" if of is not None else f"{count}"
+        return replace(self, rounds=f"{self.rounds} ({label})")
+
+
+class LeafNode:
+    """One run of a step that holds no others: its clock, its ends, its record."""
+
+    def __init__(self, program: Program, step: Any, place: _Place, attempt: int) -> None:
+        self.step, self.owns_cycler = step, place.owns_cycler
+        self._program, self._place, self._attempt = program, place, attempt
+        self._logic = run_of(step, program.dimensions)
+        ends = list(getattr(step, "ends", []))
+        if isinstance(step, WaitUntil):
+            ends.append(End(when=step.condition))
+        self._watches = [Watch(end) for end in ends]
+        self._waiting_for: dict[int, Action] = {}
+        self._began: float | None = None
+        self._counters = Counters()
+        self._started = 0.0
+        self.index = 0
+
+    @property
+    def label(self) -> str:
+        scope = f"{self._place.scope}/" if self._place.scope else ""
+        retry = f" (attempt {self._attempt + 1})" if self._attempt else ""
+        return f"{scope}{self.step.name}{self._place.rounds}{retry}"
+
+    @property
+    def phase(self) -> str:
+        return self._logic.phase
+
+    @property
+    def sample_period(self) -> float | None:
+        return self._logic.sample_period
+
+    def step_time(self, t: float) -> float:
+        return 0.0 if self._began is None else round(t - self._began, 6)  # Unix seconds in a double: 0.2 us
+
+    def start(self, now: Moment) -> Result:
+        self.index = self._program.begin(self, self.label, self._place.scope)
+        self._counters, self._started = now.sample.counters, now.sample.t
+        if self.owns_cycler:
+            self._program.rates.forget()
+        return self._react(self._logic.start(self._view(now, None)), now)
+
+    def update(self, now: Moment) -> Result:
+        if self._began is None:  # its clock starts when its current flows
+            self._began, self._started = now.t, now.sample.t
+        answer = next((now.answers[key] for key in self._waiting_for if key in now.answers), None)
+        if answer is not None:
+            self._waiting_for.clear()
+        elif self._waiting_for and not self._watches and not self._overdue(now):
+            return None  # nothing to think about until its request is answered
+        view = self._view(now, answer)
+        reaction = self._logic.update(view)
+        if not isinstance(reaction, Ended):
+            reaction = self._end_met(view) or self._overdue(now) or reaction
+        return self._react(reaction, now)
+
+    def cancel(self, now: Moment, why: str) -> None:
+        self._take_back()
+        if self.step.drives and self.owns_cycler:
+            self._program.direct(NoCurrent())
+        self._close(Ended(why, complete=False), now)
+
+    def _view(self, now: Moment, answer: Answer | None) -> View:
+        return self._program.view(now, self.step_time(now.t), self._counters, answer)
+
+    def _end_met(self, view: View) -> Ended | None:
+        if not self._logic.ends_apply:
+            return None
+        for end in [watch.end for watch in self._watches if watch.met(view, view.step_time)]:
+            verdict = Verdict.FAIL if end.then.kind == "fail" else Verdict.PASS
+            return Ended(end.when.text, verdict=verdict, route=end.then)
+        return None
+
+    def _overdue(self, now: Moment) -> Ended | None:
+        longest = getattr(self.step, "max_time", None)
+        if longest is None or self.step_time(now.t) < longest:
+            return None
+        return Ended(f"maximum time of {longest:g} s", complete=False, verdict=Verdict.INCONCLUSIVE)
+
+    def _react(self, reaction: runs.Reaction, now: Moment) -> Result:
+        match reaction:
+            case None:
+                pass
+            case Ended():
+                self._take_back()
+                return self._close(reaction, now)
+            case Drive() | NoCurrent():
+                if self.owns_cycler:
+                    self._program.direct(reaction)
+            case WorkOut():
+                self._ask(replace(reaction, scope=self._place.scope))
+            case _:
+                self._ask(reaction)
+        return None
+
+    def _ask(self, request: Request) -> None:
+        self._waiting_for[self._program.direct(request)] = request
+
+    def _take_back(self) -> None:
+        for key, action in self._waiting_for.items():
+            self._program.take_back(key, action)
+        self._waiting_for.clear()
+
+    def _close(self, ended: Ended, now: Moment) -> _Done:
+        self._learn(ended, now)
+        counters = now.sample.counters
+        record = StepRecord(
+            index=self.index,
+            name=self.step.name,
+            label=self.label,
+            started=self._started,
+            ended=now.sample.t,
+            reason=ended.reason,
+            complete=ended.complete,
+            readings=ended.readings,
+            kind=self.step.step,
+            scope=self._place.scope,
+            verdict=ended.verdict,
+            charge=counters.net_ah - self._counters.net_ah,
+            energy=counters.net_wh - self._counters.net_wh,
+            values=ended.values,
+        )
+        self._program.end(self, record)
+        route = ended.route
+        if ended.verdict is Verdict.ERROR:
+            route = self.step.on_error
+        elif ended.verdict is not Verdict.PASS:
+            route = self.step.on_fail
+        return _Done(route, ended.verdict, ended.reason, self.label)
+
+    def _learn(self, ended: Ended, now: Moment) -> None:
+        """Take over the variables, and the state of charge where this end makes it known."""
+        context, step, counters = self._program.context, self.step, now.sample.counters
+        for name, value in ended.values.items():
+            if value is not None:
+                factor = coherent(self._program.dimensions.get(name, "number"))
+                context.variables.setdefault(name, []).append(value * factor)
+        if not ended.complete or ended.verdict is not Verdict.PASS:
+            return
+        dut = context.dut
+        by_cell = ended.reason.startswith("cell voltage")
+        filled = isinstance(step, CcCv | Cv) and step.direction == "charge"
+        emptied = isinstance(step, Cc | Cp) and step.direction == "discharge" and by_cell
+        if filled and step.cell_voltage >= dut.cell_voltage_max - FULL_WITHIN:
+            context.know_soc(1.0, counters)
+        elif emptied and step.cell_voltage <= dut.cell_voltage_min + EMPTY_WITHIN:
+            context.know_soc(0.0, counters)
+
+
+def _node(program: Program, step: Any, place: _Place, attempt: int) -> _Node:
     match step:
-        case Rest():
-            return step.duration, soc
-        case Pulse():
-            return step.duration + step.recovery, soc
-        case Measure():
-            return float(step.readings), soc
-        case ConstantCurrentConstantVoltage():
-            amperes = step.current.amperes(dut.rated_capacity)
-            missing = max(1.0 - soc, 0.01)
-            hold = min(CV_SHARE, missing)
-            hours = (missing - hold + CV_STRETCH * hold) * capacity / amperes
-            return min(hours * 3600, step.max_time), 1.0
-        case ConstantCurrent():
-            amperes = step.current.amperes(dut.rated_capacity)
-            room = 1.0 - soc if step.direction == "charge" else soc
-            moved = min([room, *_charge_ends(step, capacity)])
-            seconds = min(moved * capacity / amperes * 3600, step.max_time)
-            return seconds, soc + moved if step.direction == "charge" else soc - moved
+        case Repeat():
+            return _Rounds(program, step, place, [step.steps] * step.times)
+        case While():
+            return _While(program, step, place)
+        case Hppc():
+            return _Rounds(program, step, place, step.rounds)
+        case CapacityTest():
+            return _Capacity(program, step, place)
+        case If():
+            return _Choice(program, step, place)
+        case Parallel():
+            return _Parallel(program, step, place)
+        case Group():
+            return _Group(program, step, place)
+        case Call():
+            return _Called(program, step, place)
+        case _:
+            return LeafNode(program, step, place, attempt)
 
 
-def _charge_ends(step: ConstantCurrent, capacity: float) -> list[float]:
-    """The ends on moved charge, as shares of the capacity."""
-    share = {"depth": 1.0, "charge": 1.0 / capacity}
-    conditions = [end.when for end in step.ends if end.when.operator in (">=", ">")]
-    return [condition.value * share[condition.signal] for condition in conditions if condition.signal in share]
+class _Sequence:
+    """Steps one after another, and the routes between them."""
+
+    def __init__(self, program: Program, steps: list[Step], place: _Place) -> None:
+        self._program, self._steps, self._place = program, steps, place
+        self._at = 0
+        self._child: _Node | None = None
+        self._attempts = 0
+        self._jumps: dict[tuple[int, str], int] = {}
+        self._standing: int | None = None  # key of the hold that is waited for
+
+    def start(self, now: Moment) -> Result:
+        return self._enter(0, now)
+
+    def update(self, now: Moment) -> Result:
+        if self._standing is not None:
+            if self._standing not in now.answers:
+                return None
+            self._standing = None
+            return self._enter(self._at + 1, now)
+        assert self._child is not None
+        return self._after(self._child.update(now), now)
+
+    def cancel(self, now: Moment, why: str) -> None:
+        if self._child is not None:
+            self._child.cancel(now, why)
+
+    def _enter(self, at: int, now: Moment, attempt: int = 0) -> Result:
+        """Start the step at this place; steps that take no time are followed at once, without recursion."""
+        result: Result
+        while True:
+            self._at, self._attempts = at, attempt
+            if at >= len(self._steps):
+                self._child = None
+                return _Done()
+            self._child = _node(self._program, self._steps[at], self._place, attempt)
+            result = self._child.start(now)
+            follow = self._follow(result)
+            if not isinstance(follow, tuple):
+                return follow
+            at, attempt = follow
+
+    def _after(self, result: Result, now: Moment) -> Result:
+        follow = self._follow(result)
+        return self._enter(follow[0], now, follow[1]) if isinstance(follow, tuple) else follow
+
+    def _follow(self, result: Result) -> tuple[int, int] | Result:
+        """The place and attempt to go on with; or what goes up: None while something runs or stands."""
+        if result is None:
+            return None
+        self._child = None
+        route, here = result.route, self._at
+        match route.kind:
+            case "next":
+                self._program.verdicts.append(result.verdict)
+                return here + 1, 0
+            case "hold":
+                self._program.verdicts.append(result.verdict)
+                self._standing = self._program.direct(StandStill(f"{result.step}: {result.reason}"))
+                return None
+            case "retry" if self._attempts < route.count:
+                return here, self._attempts + 1
+            case "retry":
+                verdict = result.verdict if result.verdict is not Verdict.PASS else Verdict.FAIL
+                return replace(result, route=FAIL, verdict=verdict)
+            case "goto":
+                return self._jump(result)
+            case _:
+                return result
+
+    def _jump(self, result: _Done) -> tuple[int, int] | Result:
+        target, here = result.route.target, self._at
+        place = next((k for k, step in enumerate(self._steps) if step.name == target), None)
+        if place is None:
+            return result  # a step of a list around this one
+        if place > here:
+            return place, 0
+        taken = self._jumps.get((here, target), 0)
+        if taken >= result.route.count:  # as often as it may
+            self._program.verdicts.append(result.verdict)
+            return here + 1, 0
+        self._jumps[here, target] = taken + 1
+        return place, 0
+
+
+class _Enclosing:
+    """A step that holds lists: which is next, and its own `on_fail` and `on_error` for what comes out of them."""
+
+    def __init__(self, program: Program, step: StepBase, place: _Place) -> None:
+        self._program, self._step, self._place = program, step, place
+        self._inner: _Node | None = None
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        """What follows the end of the inner list, or comes first."""
+        raise NotImplementedError
+
+    def _list(self, steps: list[Step]) -> _Sequence:
+        return _Sequence(self._program, steps, self._place)
+
+    def start(self, now: Moment) -> Result:
+        return self._follow(self._next(None, now), now)
+
+    def update(self, now: Moment) -> Result:
+        assert self._inner is not None
+        result = self._inner.update(now)
+        return None if result is None else self._follow(self._next(result, now), now)
+
+    def cancel(self, now: Moment, why: str) -> None:
+        if self._inner is not None:
+            self._inner.cancel(now, why)
+
+    def _follow(self, following: _Node | _Done, now: Moment) -> Result:
+        while not isinstance(following, _Done):
+            self._inner = following
+            result = following.start(now)
+            if result is None:
+                return None
+            following = self._next(result, now)
+        self._inner = None
+        return _routed(self._step, following)
+
+
+def _routed(step: StepBase, result: _Done) -> _Done:
+    if result.route.kind == "fail":
+        return replace(result, route=step.on_fail)
+    if result.route.kind == "abort" and result.verdict is Verdict.ERROR:
+        return replace(result, route=step.on_error)
+    return result
+
+
+class _Called(_Enclosing):
+    def __init__(self, program: Program, step: Call, place: _Place) -> None:
+        scope = f"{place.scope}/{step.name}" if place.scope else step.name
+        super().__init__(program, step, replace(place, recipe=step.body, scope=scope))
+        self._call = step
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        return self._list(self._call.body.steps) if result is None else result
+
+
+class _Choice(_Enclosing):
+    def __init__(self, program: Program, step: If, place: _Place) -> None:
+        super().__init__(program, step, place)
+        self._if = step
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        if result is not None:
+            return result
+        true = Evaluation(self._if.condition).true(self._program.scope(now))
+        return self._list(self._if.then if true else self._if.otherwise)
+
+
+class _Rounds(_Enclosing):
+    """A list a round."""
+
+    def __init__(self, program: Program, step: StepBase, place: _Place, lists: list[list[Step]]) -> None:
+        super().__init__(program, step, place)
+        self._lists, self._round = lists, 0
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        if result is not None and result.route.kind != "next":
+            return result
+        if self._round == len(self._lists):
+            return _Done()
+        self._round += 1
+        place = self._place.round(self._round, len(self._lists))
+        return _Sequence(self._program, self._lists[self._round - 1], place)
+
+
+class _While(_Enclosing):
+    def __init__(self, program: Program, step: While, place: _Place) -> None:
+        super().__init__(program, step, place)
+        self._while, self._round = step, 0
+        self._condition = Evaluation(step.condition)
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        if result is not None and result.route.kind != "next":
+            return result
+        if not self._condition.true(self._program.scope(now)):
+            return _Done()
+        if self._round == self._while.max_rounds:
+            reason = f"{self._while.condition.text} after {self._round} rounds"
+            return _Done(FAIL, Verdict.FAIL, reason, self._while.name)
+        self._round += 1
+        return _Sequence(self._program, self._while.steps, self._place.round(self._round, None))
+
+
+class _Capacity(_Rounds):
+    """Rounds until the newest capacities agree."""
+
+    def __init__(self, program: Program, step: CapacityTest, place: _Place) -> None:
+        super().__init__(program, step, place, [step.steps] * step.rounds)
+        self._test = step
+        self._found: list[float] = []
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        test, context = self._test, self._program.context
+        if result is None or result.route.kind != "next":
+            return super()._next(result, now)
+        self._found.append(-self._program.newest[self._place.scope, f"{test.name}_discharge"].charge)
+        newest = self._found[-test.agree :]
+        agree = len(newest) == test.agree and max(newest) - min(newest) <= test.within * context.dut.rated_capacity
+        if not agree and len(self._found) < test.rounds:
+            return super()._next(result, now)
+        if test.into:
+            mean = sum(newest) / len(newest)
+            context.variables.setdefault(test.into, []).append(mean * coherent("charge"))
+        if agree:
+            return _Done()
+        reason = f"{len(self._found)} capacities do not agree within {test.within:.3g} of the rated capacity"
+        return _Done(FAIL, Verdict.INCONCLUSIVE, reason, test.name)
+
+
+class _Group(_Enclosing):
+    """Setup, steps, finally. What came of the steps is what comes of the group, unless `finally` does worse."""
+
+    def __init__(self, program: Program, step: Group, place: _Place) -> None:
+        super().__init__(program, step, place)
+        self._group, self._part, self._outcome = step, "", _Done()
+
+    def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
+        match self._part:
+            case "" if self._group.setup:
+                self._part = "setup"
+                return self._list(self._group.setup)
+            case "setup" if result is not None and result.route.kind != "next":
+                return result
+            case "" | "setup":
+                self._part = "steps"
+                return self._list(self._group.steps)
+            case "steps":
+                assert result is not None
+                if result.route.kind == "abort" or not self._group.last:
+                    return result
+                self._part, self._outcome = "finally", result
+                return self._list(self._group.last)
+            case _:
+                assert result is not None
+                return self._outcome if result.route.kind == "next" else result
+
+
+class _Parallel:
+    """Branches at the same time; the one that drives owns the cycler."""
+
+    def __init__(self, program: Program, step: Parallel, place: _Place) -> None:
+        self._step = step
+        driving = [any(part.drives for part, _ in walk(branch.steps)) for branch in step.branches]
+        owner = driving.index(True) if any(driving) else 0
+        self._running: dict[str, _Sequence] = {
+            branch.name: _Sequence(
+                program, branch.steps, replace(place, owns_cycler=place.owns_cycler and index == owner)
+            )
+            for index, branch in enumerate(step.branches)
+        }
+
+    def start(self, now: Moment) -> Result:
+        return self._all(now, lambda branch: branch.start(now))
+
+    def update(self, now: Moment) -> Result:
+        return self._all(now, lambda branch: branch.update(now))
+
+    def _all(self, now: Moment, act: Callable[[_Sequence], Result]) -> Result:
+        for name, branch in list(self._running.items()):
+            result = act(branch)
+            if result is None:
+                continue
+            del self._running[name]
+            if result.route.kind != "next" or self._step.join == "any":
+                self.cancel(now, f"stopped: branch {name} ended")
+                return _routed(self._step, result)
+        return None if self._running else _Done()
+
+    def cancel(self, now: Moment, why: str) -> None:
+        for branch in self._running.values():
+            branch.cancel(now, why)
+        self._running.clear()

@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from sequences.text import FaultError
 
 # unit -> (dimension, factor to the inner unit)
 UNITS: dict[str, tuple[str, float]] = {
     "V": ("voltage", 1.0),
     "mV": ("voltage", 1e-3),
     "V/cell": ("cell_multiple", 1.0),
+    "mV/min": ("voltage_rate", 1e-3 / 60.0),
+    "V/s": ("voltage_rate", 1.0),
     "A": ("current", 1.0),
     "mA": ("current", 1e-3),
+    "A/s": ("current_rate", 1.0),
     "W": ("power", 1.0),
     "kW": ("power", 1e3),
     "s": ("time", 1.0),
     "ms": ("time", 1e-3),
     "min": ("time", 60.0),
     "h": ("time", 3600.0),
+    "Hz": ("frequency", 1.0),
+    "mHz": ("frequency", 1e-3),
+    "kHz": ("frequency", 1e3),
     "Ah": ("charge", 1.0),
     "mAh": ("charge", 1e-3),
     "Wh": ("energy", 1.0),
     "kWh": ("energy", 1e3),
     "ohm": ("resistance", 1.0),
     "mohm": ("resistance", 1e-3),
+    "kohm": ("resistance", 1e3),
+    "Mohm": ("resistance", 1e6),
     "ohm/V": ("insulation", 1.0),
     "degC": ("temperature", 1.0),
     "K": ("temperature_difference", 1.0),
@@ -39,9 +50,40 @@ UNITS: dict[str, tuple[str, float]] = {
     "%": ("fraction", 1e-2),
 }
 
-_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
-_WITH_UNIT = re.compile(rf"(-?{_NUMBER})\s*([A-Za-z/%]+)")
-_C_OVER = re.compile(rf"C/({_NUMBER})")
+_DIMENSIONS_KO = {
+    "voltage": "전압",
+    "cell_multiple": "셀당 전압",
+    "voltage_rate": "전압 변화율",
+    "current": "전류",
+    "rate": "C-레이트",
+    "current_rate": "전류 변화율",
+    "power": "전력",
+    "time": "시간",
+    "frequency": "주파수",
+    "charge": "전하량",
+    "energy": "에너지",
+    "resistance": "저항",
+    "insulation": "절연저항",
+    "temperature": "온도",
+    "temperature_difference": "온도 차",
+    "temperature_rate": "온도 변화율",
+    "fraction": "비율",
+    "number": "수",
+    "truth": "참/거짓",
+}
+
+
+def dimension_ko(dimension: str) -> str:
+    """A dimension's name in Korean."""
+    return _DIMENSIONS_KO.get(dimension, dimension)
+
+
+# more digits than any instrument has, and few enough that no quantity overflows
+NUMBER = r"\d{1,9}(?:\.\d{1,17})?"
+# a parameter of the recipe, as text refers to it
+PARAMETER = r"\$[a-z][a-z0-9_]*"
+_WITH_UNIT = re.compile(rf"(-?{NUMBER})\s*([A-Za-z/%]{{1,8}})")
+_C_OVER = re.compile(rf"C/({NUMBER})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,67 +94,153 @@ class Quantity:
     dimension: str
 
 
+class Amount(float):
+    """A number in its inner unit that remembers how it was written."""
+
+    text: str
+
+    def __new__(cls, value: float, text: str) -> Amount:
+        amount = super().__new__(cls, value)
+        amount.text = text
+        return amount
+
+
 @dataclass(frozen=True, slots=True)
 class Current:
     """A current in A, or a rate in multiples of the rated capacity per hour."""
 
     value: float
     per_rated_capacity: bool
+    text: str = field(default="", compare=False)
 
     def amperes(self, rated_capacity: float) -> float:
         return self.value * rated_capacity if self.per_rated_capacity else self.value
 
 
 def parse_quantity(text: object) -> Quantity:
-    """Parse one quantity; raises ValueError naming what is wrong."""
+    """Parse one quantity; raises FaultError naming what is wrong."""
     if not isinstance(text, str):
-        raise ValueError(f"needs a unit: {text!r} is a bare value, write it like '50 mV', 'C/3' or '2 h'")
+        raise FaultError(
+            f"needs a unit: {text!r:.60} is a bare value, write it like '50 mV', 'C/3' or '2 h'",
+            f"단위가 필요합니다: {text!r:.60} 은(는) 단위 없는 값입니다. '50 mV', 'C/3', '2 h' 처럼 쓰십시오",
+        )
     stripped = text.strip()
     if match := _C_OVER.fullmatch(stripped):
         divisor = float(match[1])
         if divisor == 0:
-            raise ValueError(f"{text!r} divides by zero")
+            raise FaultError(f"{text!r} divides by zero", f"{text!r}: 0으로 나눌 수 없습니다")
         return Quantity(1.0 / divisor, "rate")
-    match = _WITH_UNIT.fullmatch(stripped)
+    match = _WITH_UNIT.fullmatch(stripped) if stripped.isascii() else None
     if not match:
-        raise ValueError(f"{text!r} is not a quantity: write a number and a unit, like '50 mV', 'C/3' or '2 h'")
+        if re.fullmatch(rf"-?{NUMBER}", stripped):
+            raise FaultError(
+                f"{text!r:.60}: write a number and a unit, like '50 mV'",
+                f"{text!r:.60}: '50 mV' 처럼 숫자와 단위를 쓰십시오",
+            )
+        raise FaultError(
+            f"{text!r:.60} is not a quantity like '50 mV', 'C/3' or '2 h'",
+            f"{text!r:.60} 은(는) '50 mV', 'C/3', '2 h' 같은 양이 아닙니다",
+        )
     number, unit = float(match[1]), match[2]
     if unit == "C":
         return Quantity(number, "rate")
     if unit not in UNITS:
-        raise ValueError(f"{text!r}: unknown unit {unit!r}; known are {', '.join(sorted(UNITS))}, C")
+        known = ", ".join(sorted(UNITS))
+        raise FaultError(
+            f"{text!r:.60}: unknown unit {unit!r}; known are {known}, C",
+            f"{text!r:.60}: 알 수 없는 단위 {unit!r}; 사용할 수 있는 단위: {known}, C",
+        )
     dimension, factor = UNITS[unit]
     value = number * factor
-    assert math.isfinite(value)  # nine digits either side of the point cannot overflow
+    assert math.isfinite(value)  # nine digits before the point cannot overflow
     return Quantity(value, dimension)
 
 
-def _of(dimension: str, minimum: float | None = None) -> BeforeValidator:
-    def parse(text: Any) -> float:
+@dataclass(frozen=True)
+class Of:
+    """What a field takes: a quantity of this dimension within these bounds, given as text and kept as an Amount."""
+
+    dimension: str
+    example: str
+    minimum: float | None = None
+    above: float | None = None
+
+    def parse(self, text: Any) -> Amount:
+        if isinstance(text, Amount):
+            return text
         quantity = parse_quantity(text)
-        if quantity.dimension != dimension:
-            raise ValueError(f"{text!r} is a {quantity.dimension}, a {dimension} is needed here")
-        if minimum is not None and quantity.value < minimum:
-            raise ValueError(f"{text!r} must not be below {minimum:g}")
-        return quantity.value
+        if quantity.dimension != self.dimension:
+            raise _wrong_dimension(text, quantity.dimension, self.dimension)
+        if self.minimum is not None and quantity.value < self.minimum:
+            raise FaultError(
+                f"{text!r} must not be below {self.minimum:g}", f"{text!r} 은(는) {self.minimum:g} 이상이어야 합니다"
+            )
+        if self.above is not None and quantity.value <= self.above:
+            raise FaultError(
+                f"{text!r} must be above {self.above:g}", f"{text!r} 은(는) {self.above:g} 보다 커야 합니다"
+            )
+        return Amount(quantity.value, text.strip())
 
-    return BeforeValidator(parse)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        serialize = core_schema.plain_serializer_function_ser_schema(lambda amount: amount.text)
+        return core_schema.no_info_plain_validator_function(self.parse, serialization=serialize)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        units = "|".join(re.escape(unit) for unit, (dimension, _) in UNITS.items() if dimension == self.dimension)
+        pattern = rf"^(-?{NUMBER} *({units})|{PARAMETER})$"
+        return {"type": "string", "pattern": pattern, "examples": [self.example]}
 
 
-def _current(text: Any) -> Current:
-    quantity = parse_quantity(text)
-    if quantity.dimension not in ("current", "rate"):
-        raise ValueError(f"{text!r} is a {quantity.dimension}, a current is needed here")
-    if quantity.value <= 0:
-        raise ValueError(f"{text!r} must be above zero; the direction is a key of its own")
-    return Current(quantity.value, quantity.dimension == "rate")
+def _wrong_dimension(text: str, found: str, needed: str) -> FaultError:
+    return FaultError(
+        f"{text!r} is a {found}, a {needed} is needed here",
+        f"{text!r} 은(는) {dimension_ko(found)}입니다. 여기에는 {dimension_ko(needed)}이(가) 필요합니다",
+        "E-UNIT",
+    )
 
 
-Voltage = Annotated[float, _of("voltage", 0.0)]
-VoltagePerCell = Annotated[float, _of("cell_multiple", 0.0)]
-Duration = Annotated[float, _of("time", 0.0)]
-Temperature = Annotated[float, _of("temperature")]
-TemperatureRate = Annotated[float, _of("temperature_rate", 0.0)]
-Insulation = Annotated[float, _of("insulation", 0.0)]
-Fraction = Annotated[float, _of("fraction", 0.0)]
-CurrentMagnitude = Annotated[Current, BeforeValidator(_current)]
+class OfCurrent:
+    """What a field takes: a current's magnitude, in A or as a C-rate."""
+
+    example = "C/3"
+
+    def parse(self, text: Any) -> Current:
+        if isinstance(text, Current):
+            return text
+        quantity = parse_quantity(text)
+        if quantity.dimension not in ("current", "rate"):
+            raise _wrong_dimension(text, quantity.dimension, "current")
+        if quantity.value <= 0:
+            raise FaultError(
+                f"{text!r} must be above zero; the direction is a key of its own",
+                f"{text!r} 은(는) 0보다 커야 합니다. 방향은 별도의 키로 씁니다",
+            )
+        return Current(quantity.value, quantity.dimension == "rate", text.strip())
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        serialize = core_schema.plain_serializer_function_ser_schema(lambda current: current.text)
+        return core_schema.no_info_plain_validator_function(self.parse, serialization=serialize)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        pattern = rf"^({NUMBER} *(m?A|C)|C/{NUMBER}|{PARAMETER})$"
+        return {"type": "string", "pattern": pattern, "examples": [self.example]}
+
+
+def amount(text: str) -> Amount:
+    """An Amount of any dimension, for defaults."""
+    return Amount(parse_quantity(text).value, text)
+
+
+Voltage = Annotated[float, Of("voltage", "4.2 V", minimum=0.0)]
+VoltagePerCell = Annotated[float, Of("cell_multiple", "4.2 V/cell", minimum=0.0)]
+VoltageRate = Annotated[float, Of("voltage_rate", "0.5 mV/min", above=0.0)]
+Power = Annotated[float, Of("power", "10 kW", above=0.0)]
+Resistance = Annotated[float, Of("resistance", "2 ohm", above=0.0)]
+Duration = Annotated[float, Of("time", "10 min", minimum=0.0)]
+Frequency = Annotated[float, Of("frequency", "1 kHz", above=0.0)]
+Temperature = Annotated[float, Of("temperature", "25 degC")]
+TemperatureDifference = Annotated[float, Of("temperature_difference", "2 K", above=0.0)]
+TemperatureRate = Annotated[float, Of("temperature_rate", "1 K/min", minimum=0.0)]
+Insulation = Annotated[float, Of("insulation", "500 ohm/V", minimum=0.0)]
+Fraction = Annotated[float, Of("fraction", "50 %", minimum=0.0)]
+CurrentMagnitude = Annotated[Current, OfCurrent()]

@@ -1,428 +1,388 @@
-"""What a recipe is: envelope, safety block, steps, measurements. Data only, checked strictly, never code.
+"""What a recipe is: envelope, parameters, safety block, steps, measurements. Data only, checked strictly, never code.
 
-Reading a file is somebody else's job (this package does no I/O): `Recipe.from_data` takes the parsed document.
+Reading a file is somebody else's job (this package does no I/O): `Recipe.from_data` takes the parsed document, and a
+function that finds the data of the recipes it calls.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-
-from sequences.condition import End
-from sequences.quantity import (
-    Current,
-    CurrentMagnitude,
-    Duration,
-    Fraction,
-    Insulation,
-    Temperature,
-    TemperatureRate,
-    Voltage,
-    VoltagePerCell,
-)
-from sequences.verdict import Limits
-
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-MeasurementName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$")]
-Role = Literal["cycler", "impedance_meter", "temperature_scanner", "battery_monitor", "interlock"]
-Direction = Literal["charge", "discharge"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Text(Strict):
-    """The same words in English and Korean."""
-
-    en: str
-    ko: str
-
-
-# ---------------------------------------------------------------------------------------------------- safety
-
-
-class VoltageBound(Strict):
-    """Warn and trip level, V, and how long a level must be passed before it counts, s."""
-
-    warn: Voltage
-    trip: Voltage
-    delay: Duration
-
-
-class PackVoltageBound(Strict):
-    """Voltage of the whole battery, written per series cell so that it fits packs and modules alike."""
-
-    warn: VoltagePerCell
-    trip: VoltagePerCell
-    delay: Duration
-
-
-class CurrentBound(Strict):
-    warn: CurrentMagnitude
-    trip: CurrentMagnitude
-    delay: Duration
-
-
-class TemperatureBound(Strict):
-    warn: Temperature
-    trip: Temperature
-    delay: Duration
-
-
-class TemperatureRateBound(Strict):
-    warn: TemperatureRate
-    trip: TemperatureRate
-    delay: Duration
-
-
-class InsulationBound(Strict):
-    """In ohm per volt of the battery's nominal voltage."""
-
-    warn: Insulation
-    trip: Insulation
-    delay: Duration
-
-
-class ThroughputBound(Strict):
-    """Charge moved in both directions together, as a fraction of the rated capacity."""
-
-    warn: Fraction
-    trip: Fraction
-
-
-class TimeBound(Strict):
-    warn: Duration
-    trip: Duration
-
-
-class Safety(Strict):
-    """Mandatory in every recipe: what must never be passed while it runs. Judged outside the steps' reach."""
-
-    cell_voltage_max: VoltageBound
-    cell_voltage_min: VoltageBound
-    cell_spread: VoltageBound
-    voltage_max: PackVoltageBound
-    voltage_min: PackVoltageBound
-    charge_current: CurrentBound
-    discharge_current: CurrentBound
-    temperature_max: TemperatureBound
-    temperature_min: TemperatureBound
-    temperature_rise: TemperatureRateBound
-    insulation: InsulationBound
-    total_throughput: ThroughputBound
-    total_time: TimeBound
-
-
-# ----------------------------------------------------------------------------------------------------- steps
-
-
-class Rest(Strict):
-    """No current for a duration; the output is off and the contactors stay closed."""
-
-    step: Literal["rest"]
-    name: Identifier
-    duration: Duration
-    ends: list[End] = []
-
-
-class ConstantCurrent(Strict):
-    """A constant current until the first cell reaches `cell_voltage`, or an earlier end."""
-
-    step: Literal["cc"]
-    name: Identifier
-    direction: Direction
-    current: CurrentMagnitude
-    cell_voltage: Voltage
-    ends: list[End] = []
-    max_time: Duration
-
-
-class ConstantCurrentConstantVoltage(Strict):
-    """Charge at a constant current until the first cell reaches `cell_voltage`, then hold that cell there.
-
-    Its ends are judged while the voltage is held; at least one must look at the current.
-    """
-
-    step: Literal["cccv"]
-    name: Identifier
-    current: CurrentMagnitude
-    cell_voltage: Voltage
-    ends: Annotated[list[End], Field(min_length=1)]
-    max_time: Duration
-
-    @model_validator(mode="after")
-    def ends_on_current(self) -> ConstantCurrentConstantVoltage:
-        if not any(end.when.signal == "current" and end.when.operator in ("<=", "<") for end in self.ends):
-            raise ValueError("a cccv step needs an end on falling current, like 'current <= C/10'")
-        return self
-
-
-class Pulse(Strict):
-    """A rested battery, one current pulse, and its recovery; sampled every `sample` seconds."""
-
-    step: Literal["pulse"]
-    name: Identifier
-    direction: Direction
-    current: CurrentMagnitude
-    duration: Duration
-    recovery: Duration
-    sample: Duration = 0.1
-    cell_voltage_min: Voltage
-    cell_voltage_max: Voltage
-
-
-class Measure(Strict):
-    """Ask an instrument for readings with the output off; the mean of `readings` good ones is the result."""
-
-    step: Literal["measure"]
-    name: Identifier
-    role: Literal["impedance_meter"]
-    readings: Annotated[int, Field(ge=1, le=100)] = 5
-
-
-class Repeat(Strict):
-    """Run the inner steps `times` times in total."""
-
-    step: Literal["repeat"]
-    name: Identifier
-    times: Annotated[int, Field(ge=1, le=1000)]
-    steps: Annotated[list[Step], Field(min_length=1, max_length=100)]
-
-
-LeafStep = Rest | ConstantCurrent | ConstantCurrentConstantVoltage | Pulse | Measure
-Step = Annotated[
-    Rest | ConstantCurrent | ConstantCurrentConstantVoltage | Pulse | Measure | Repeat, Field(discriminator="step")
-]
-
-
-# ---------------------------------------------------------------------------------------------- measurements
-
-
-class Capacity(Strict):
-    """Net charge discharged from the end of step `after` to the end of step `until`, Ah."""
-
-    kind: Literal["capacity"]
-    after: Identifier
-    until: Identifier
-
-
-class CapacityFade(Strict):
-    """Lost share of the rated capacity."""
-
-    kind: Literal["capacity_fade"]
-    after: Identifier
-    until: Identifier
-
-
-class StateOfHealth(Strict):
-    """Remaining share of the rated capacity."""
-
-    kind: Literal["state_of_health"]
-    after: Identifier
-    until: Identifier
-
-
-class CapacityAtC3(Strict):
-    """The capacity at C/2 corrected to C/3 with the battery model's factor, Ah."""
-
-    kind: Literal["capacity_at_c3"]
-    after: Identifier
-    until: Identifier
-
-
-class Energy(Strict):
-    """Net energy discharged from the end of step `after` to the end of step `until`, Wh."""
-
-    kind: Literal["energy"]
-    after: Identifier
-    until: Identifier
-
-
-class CertifiedEnergy(Strict):
-    """That energy as a share of the rated energy: the state of certified energy."""
-
-    kind: Literal["certified_energy"]
-    after: Identifier
-    until: Identifier
-
-
-class PulseAt(Strict):
-    """Which pulse: the run of step `pulse` nearest to this state of charge, and at which time in it."""
-
-    pulse: Identifier
-    soc: Fraction
-    at: Duration
-
-
-class Resistance(PulseAt):
-    """DC resistance of the whole battery, (V before - V(at)) / |I|, ohm."""
-
-    kind: Literal["resistance"]
-
-
-class ResistanceIncrease(PulseAt):
-    """Its increase over the new battery's, as a fraction."""
-
-    kind: Literal["resistance_increase"]
-
-
-class CellResistanceRatio(PulseAt):
-    """Highest cell resistance over the median of the cells."""
-
-    kind: Literal["cell_resistance_ratio"]
-
-
-class CellSpread(Strict):
-    """Highest minus lowest cell voltage at the end of the run of `rest` nearest to this SOC, V."""
-
-    kind: Literal["cell_spread"]
-    rest: Identifier
-    soc: Fraction
-
-
-class WeakestCell(Strict):
-    """Number, from 1, of the cell with the lowest voltage at the end of step `until`."""
-
-    kind: Literal["weakest_cell"]
-    until: Identifier
-
-
-class InsulationPerVolt(Strict):
-    """Lowest insulation resistance seen in step `during`, per volt of nominal voltage, ohm/V."""
-
-    kind: Literal["insulation"]
-    during: Identifier
-
-
-class AcResistance(Strict):
-    """Mean AC resistance that measure step `from` read, ohm."""
-
-    kind: Literal["ac_resistance"]
-    measured_in: Identifier
-
-
-class TemperatureMax(Strict):
-    """Highest temperature of the whole run, degC."""
-
-    kind: Literal["temperature_max"]
-
-
-Source = Annotated[
-    Capacity
-    | CapacityFade
-    | StateOfHealth
-    | CapacityAtC3
-    | Energy
-    | CertifiedEnergy
-    | Resistance
-    | ResistanceIncrease
-    | CellResistanceRatio
-    | CellSpread
-    | WeakestCell
-    | InsulationPerVolt
-    | AcResistance
-    | TemperatureMax,
-    Field(discriminator="kind"),
-]
-
-# kind -> (unit shown, factor from the inner unit, dimension of its limits)
-MEASUREMENT_UNITS: dict[str, tuple[str, float, str]] = {
-    "capacity": ("Ah", 1.0, "charge"),
-    "capacity_fade": ("%", 100.0, "fraction"),
-    "state_of_health": ("%", 100.0, "fraction"),
-    "capacity_at_c3": ("Ah", 1.0, "charge"),
-    "energy": ("kWh", 1e-3, "energy"),
-    "certified_energy": ("%", 100.0, "fraction"),
-    "resistance": ("mohm", 1e3, "resistance"),
-    "resistance_increase": ("%", 100.0, "fraction"),
-    "cell_resistance_ratio": ("%", 100.0, "fraction"),
-    "cell_spread": ("mV", 1e3, "voltage"),
-    "weakest_cell": ("1", 1.0, ""),
-    "insulation": ("ohm/V", 1.0, "insulation"),
-    "ac_resistance": ("mohm", 1e3, "resistance"),
-    "temperature_max": ("degC", 1.0, "temperature"),
-}
-
-
-class Measurement(Strict):
-    """A named result: where it comes from and, when it is judged, its limits."""
-
-    name: MeasurementName
-    title: Text
-    source: Source = Field(alias="from")
-    limits: Limits | None = None
-
-    @model_validator(mode="after")
-    def limits_fit(self) -> Measurement:
-        needed = MEASUREMENT_UNITS[self.source.kind][2]
-        if self.limits is not None and self.limits.dimension != needed:
-            raise ValueError(f"limits of {self.name} are a {self.limits.dimension}, a {needed or 'number'} is needed")
-        return self
-
-    @property
-    def unit(self) -> str:
-        return MEASUREMENT_UNITS[self.source.kind][0]
-
-    @property
-    def scale(self) -> float:
-        """Factor from the inner unit to the unit shown."""
-        return MEASUREMENT_UNITS[self.source.kind][1]
-
-
-# --------------------------------------------------------------------------------------------------- envelope
-
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+
+from sequences.condition import CONSTANTS, SIGNALS, Identifier, Strict
+from sequences.flow import Call, CapacityTest, Hppc, Path, Repeat, Step, While, bodies
+from sequences.measurement import Measurement
+from sequences.quantity import Quantity, parse_quantity
+from sequences.safety import Safety
+from sequences.step import Role
+from sequences.text import FaultError, Text
 
 MAX_STEP_RUNS = 10_000
+MAX_CALL_DEPTH = 4
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "impedance_meter": ("acir",),
+    "spectrum_meter": ("eis",),
+    "insulation_tester": ("insulation",),
+    "battery_monitor": ("cell_voltages", "insulation"),
+}
+
+Library = Callable[[str], Any]
 
 
-def _runs(steps: list[Step]) -> int:
-    return sum(step.times * _runs(step.steps) if isinstance(step, Repeat) else 1 for step in steps)
+class Parameter(Strict):
+    """A value that may be changed for a run; `$name` stands for it anywhere in the recipe.
+
+    Its type is its default's: a quantity of that dimension, a whole number, or true and false.
+    """
+
+    title: Annotated[Text | None, Field(description="For people.")] = None
+    default: Annotated[str | int | bool, Field(description="A quantity with its unit, a whole number, or a truth.")]
+    min: Annotated[str | int | None, Field(description="Lowest value allowed.")] = None
+    max: Annotated[str | int | None, Field(description="Highest value allowed.")] = None
+
+    @model_validator(mode="after")
+    def default_allowed(self) -> Parameter:
+        self.accept(self.default)
+        return self
+
+    def accept(self, value: Any) -> str | int | bool:
+        """The value, if it is of this parameter's type and range; raises FaultError (E-PARAMETER)."""
+        if isinstance(self.default, bool) or not isinstance(self.default, int | str):
+            fits = isinstance(value, bool)
+        elif isinstance(self.default, int):
+            fits = isinstance(value, int) and not isinstance(value, bool)
+        else:
+            fits = isinstance(value, str) and _measure(value).dimension == _measure(self.default).dimension
+        if not fits:
+            raise FaultError(
+                f"{value!r:.60} is not of the kind of {self.default!r}",
+                f"{value!r:.60} 은(는) {self.default!r} 와 같은 종류가 아닙니다",
+                "E-PARAMETER",
+            )
+        for bound, sign in ((self.min, 1), (self.max, -1)):
+            if bound is not None and _scalar(self.default, bound) * sign > _scalar(self.default, value) * sign:
+                word = "below" if sign > 0 else "above"
+                raise FaultError(
+                    f"{value!r} is {word} {bound!r}",
+                    f"{value!r} 은(는) {bound!r} {'미만' if sign > 0 else '초과'}입니다",
+                    "E-PARAMETER",
+                )
+        return value  # type: ignore[no-any-return]
+
+
+def _measure(text: str) -> Quantity:
+    return parse_quantity(text)
+
+
+def _scalar(kind: Any, value: Any) -> float:
+    if isinstance(kind, str):
+        quantity = parse_quantity(value)
+        if quantity.dimension != parse_quantity(kind).dimension:
+            raise FaultError(
+                f"{value!r} is no bound for {kind!r}", f"{value!r} 은(는) {kind!r} 의 범위가 아닙니다", "E-PARAMETER"
+            )
+        return quantity.value
+    if isinstance(value, str):
+        raise FaultError(
+            f"{value!r} is no bound for {kind!r}", f"{value!r} 은(는) {kind!r} 의 범위가 아닙니다", "E-PARAMETER"
+        )
+    return float(value)
+
+
+class RoleNeed(Strict):
+    """What a recipe needs of a role."""
+
+    needs: Annotated[list[str], Field(default_factory=list, description="What its instrument must be able to do.")]
+    optional: Annotated[bool, Field(description="Whether a station without it will do; `has_ROLE` tells.")] = False
 
 
 class AppliesTo(Strict):
+    """What batteries the recipe is for."""
+
     kind: Annotated[list[Literal["pack", "module", "cell"]], Field(min_length=1)]
     chemistry: Annotated[list[Literal["NMC", "NCA", "LMO", "LFP"]], Field(min_length=1)]
+    model: Annotated[
+        list[str], Field(default_factory=list, max_length=200, description="Battery models; any when empty.")
+    ]
 
 
 class Recipe(Strict):
     """A complete evaluation recipe."""
 
-    schema_version: Literal["evaline/recipe/1"] = Field(alias="schema")
-    id: Identifier
-    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
-    title: Text
-    author: str
-    references: Annotated[list[str], Field(min_length=1)]
-    applies_to: AppliesTo
-    roles: Annotated[list[Role], Field(min_length=1)]
-    safety: Safety
-    steps: Annotated[list[Step], Field(min_length=1, max_length=200)]
-    measurements: list[Measurement] = []
-    content_hash: str = Field(default="", exclude=True)
+    schema_version: Annotated[Literal["evaline/recipe/1"], Field(alias="schema")] = "evaline/recipe/1"
+    id: Annotated[Identifier, Field(description="Its name in the library.")]
+    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$"), Field(description="Of the recipe.")]
+    title: Annotated[Text, Field(description="For people.")]
+    author: Annotated[str, StringConstraints(min_length=1, max_length=200), Field(description="Who answers for it.")]
+    references: Annotated[
+        list[str], Field(min_length=1, max_length=50, description="Which clause of which standard it follows.")
+    ]
+    applies_to: Annotated[AppliesTo, Field(description="What batteries it is for.")]
+    parameters: Annotated[
+        dict[Identifier, Parameter], Field(default_factory=dict, max_length=50, description="What a run may change.")
+    ]
+    roles: Annotated[dict[Role, RoleNeed], Field(min_length=1, description="The instruments it needs, by role.")]
+    safety: Annotated[Safety, Field(description="What must never be passed.")]
+    steps: Annotated[list[Step], Field(min_length=1, max_length=200, description="What is done.")]
+    measurements: Annotated[
+        list[Measurement], Field(default_factory=list, max_length=200, description="What comes out.")
+    ]
+    _data: dict[str, Any] | None = PrivateAttr(None)
+    _values: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def from_data(cls, data: Any) -> Recipe:
-        """Validate a parsed document; raises pydantic.ValidationError. The hash covers the data, not its layout."""
-        recipe = cls.model_validate(data)
-        canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return recipe.model_copy(update={"content_hash": hashlib.sha256(canonical.encode()).hexdigest()})
+    def from_data(
+        cls, data: Any, parameters: Mapping[str, Any] | None = None, library: Library | None = None, depth: int = 0
+    ) -> Recipe:
+        """Validate a parsed document, with these parameters in place of the defaults.
+
+        `library` gives the data of a recipe by its id, or raises LookupError. Raises pydantic.ValidationError, or
+        FaultError with a path for a parameter or a call that is at fault.
+        """
+        values = bind(data, parameters or {})
+        bound = substitute(data, values) if isinstance(data, dict) else data
+        recipe = cls.model_validate(_resolve_calls(bound, library, depth))
+        recipe._data, recipe._values = data, values
+        return recipe
+
+    def to_data(self) -> dict[str, Any]:
+        """The document: `Recipe.from_data(recipe.to_data())` is equal to the recipe."""
+        if self._data is not None:
+            return self._data
+        data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return data
+
+    def __eq__(self, other: object) -> bool:
+        """Equal by what it says, wherever it came from."""
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
+
+    @property
+    def parameter_values(self) -> dict[str, Any]:
+        """What the parameters are in this recipe, defaults included."""
+        return dict(self._values)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over the document and those of the recipes it calls, whatever their layout."""
+        called = [step.body.content_hash for step, _ in walk(self.steps) if isinstance(step, Call)]
+        content = [self.to_data(), *called] if called else self.to_data()
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
     @model_validator(mode="after")
     def bounded(self) -> Recipe:
         count = _runs(self.steps)
         if count > MAX_STEP_RUNS:
-            raise ValueError(f"its repeats unroll to {count} step runs, more than {MAX_STEP_RUNS}")
+            raise FaultError(
+                f"its loops may unroll to {count} step runs, more than {MAX_STEP_RUNS}",
+                f"반복이 {count}개의 스텝 실행으로 펼쳐집니다. 최대 {MAX_STEP_RUNS}개입니다",
+                "E-LOOP-SIZE",
+            )
         return self
 
     @model_validator(mode="after")
-    def no_hash_from_outside(self) -> Recipe:
-        if self.content_hash:
-            raise ValueError("content_hash is computed, not written")
+    def capabilities_known(self) -> Recipe:
+        for role, need in self.roles.items():
+            for capability in need.needs:
+                if capability not in CAPABILITIES.get(role, ()):
+                    known = ", ".join(CAPABILITIES.get(role, ())) or "-"
+                    raise FaultError(
+                        f"{role} has no capability {capability!r}; known are {known}",
+                        f"{role} 에는 {capability!r} 기능이 없습니다. 사용할 수 있는 기능: {known}",
+                        "E-CAPABILITY",
+                    )
         return self
 
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """Dimension of every variable that a step may set, in the order they are set."""
+        names = {name: dimension for name, (dimension, _) in CONSTANTS.items()}
+        found: dict[str, str] = {}
+        for step, _ in walk(self.steps):
+            found |= _sets(step, signal_dimensions() | names | found)
+        return found
 
-__all__ = ["Current", "LeafStep", "Measurement", "Recipe", "Safety", "Step", "Text"]
+    def names(self, *, signals: bool = True) -> dict[str, str]:
+        """Dimension of every name that an expression may use; raises FaultError for a formula that is at fault."""
+        names = {name: dimension for name, (dimension, _) in CONSTANTS.items()}
+        names |= {f"has_{role}": "truth" for role in get_args(Role)} | {"grade_certain": "truth"}
+        if signals:
+            names |= signal_dimensions()
+        names |= self.variables
+        pending = list(self.measurements)
+        while pending:
+            left = []
+            for measurement in pending:
+                try:
+                    names[measurement.name] = measurement.dimension(names)
+                except FaultError:
+                    left.append(measurement)
+            if len(left) == len(pending):  # only what is truly at fault is left
+                for measurement in left:
+                    names[measurement.name] = "number"
+                break
+            pending = left
+        for step, _ in walk(self.steps):
+            if isinstance(step, Call):
+                for measurement in step.body.measurements:
+                    names.setdefault(measurement.name, step.body.names()[measurement.name])
+        return names
+
+
+def signal_dimensions() -> dict[str, str]:
+    """Dimension of every signal."""
+    return {name: dimension for name, (dimension, _) in SIGNALS.items()}
+
+
+def walk(steps: list[Step], path: Path = ("steps",)) -> Iterator[tuple[Step, Path]]:
+    """Every step with its path in the document, steps inside steps after the one that holds them."""
+    for index, step in enumerate(steps):
+        here = (*path, index)
+        yield step, here
+        for below, inner in bodies(step):
+            if isinstance(step, CapacityTest | Hppc):
+                yield from ((part, here) for part in inner)
+            else:
+                yield from walk(inner, (*here, *below))
+
+
+def _sets(step: Any, names: dict[str, str]) -> dict[str, str]:
+    """The variables a step sets, with their dimensions."""
+    if step.step == "compute":
+        try:
+            return {step.into: step.value.dimension(names)}
+        except FaultError:
+            return {step.into: "number"}  # reported where the step is checked
+    if step.step == "python":
+        return {
+            name: "number" if unit == "1" else parse_quantity(f"1 {unit}").dimension for name, unit in step.into.items()
+        }
+    into = getattr(step, "into", None)
+    kinds = {"acir": "resistance", "insulation": "insulation", "ocv": "voltage", "capacity": "charge"}
+    return {into: kinds.get(step.step, "number")} if into else {}
+
+
+def _runs(steps: list[Step]) -> int:
+    """Step runs at most, jumps back apart."""
+    count = 0
+    for step in steps:
+        inner = sum(_runs(body) for _, body in bodies(step))
+        match step:
+            case Repeat():
+                count += step.times * inner
+            case While():
+                count += step.max_rounds * inner
+            case CapacityTest():
+                count += step.rounds * inner
+            case Call():
+                count += _runs(step.body.steps)
+            case _:
+                count += max(inner, 1)
+        if count > 100 * MAX_STEP_RUNS:
+            break
+    return count
+
+
+# ---------------------------------------------------------------------------------- parameters and called recipes
+
+_REFERENCE = re.compile(r"\$([a-z][a-z0-9_]*)")
+
+
+def bind(data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of every parameter; raises FaultError for one that is not declared or does not fit."""
+    declared = data.get("parameters") if isinstance(data, dict) else None
+    declared = declared if isinstance(declared, dict) else {}
+    for name in given:
+        if name not in declared:
+            raise _no_parameter(f"{name!r:.60}", name, declared, ("parameters",))
+    values = {}
+    for name, declaration in declared.items():
+        if not isinstance(declaration, dict) or "default" not in declaration:
+            continue  # refused with its place when the document is validated
+        values[name] = declaration["default"]
+        if name in given:
+            try:
+                values[name] = Parameter.model_validate(declaration).accept(given[name])
+            except FaultError as fault:
+                text = fault.text
+                raise FaultError(f"{name}: {text.en}", f"{name}: {text.ko}", fault.code, ("parameters", name)) from None
+    return values
+
+
+def _no_parameter(where: str, name: str, declared: Mapping[str, Any], path: Path) -> FaultError:
+    known = ", ".join(declared) or "-"
+    return FaultError(
+        f"{where}: there is no parameter {name!r:.60}; known are {known}",
+        f"{where}: 매개변수 {name!r:.60} 이(가) 없습니다. 사용할 수 있는 매개변수: {known}",
+        "E-PARAMETER",
+        path,
+    )
+
+
+def substitute(data: Any, values: Mapping[str, Any], path: Path = ()) -> Any:
+    """The document with `$name` replaced; raises FaultError for a name that is not declared."""
+    if isinstance(data, dict):
+        return {
+            key: value if key in ("parameters", "title", "text") else substitute(value, values, (*path, key))
+            for key, value in data.items()
+        }
+    if isinstance(data, list):
+        return [substitute(value, values, (*path, index)) for index, value in enumerate(data)]
+    if not isinstance(data, str) or "$" not in data:
+        return data
+    for name in _REFERENCE.findall(data):
+        if name not in values:
+            raise _no_parameter(f"{data!r:.60}", name, values, path)
+    if whole := _REFERENCE.fullmatch(data):
+        return values[whole[1]]
+    return _REFERENCE.sub(lambda match: str(values[match[1]]), data)
+
+
+def _resolve_calls(data: Any, library: Library | None, depth: int, path: Path = ()) -> Any:
+    """The document with every call's recipe beside it; raises FaultError (E-CALL)."""
+    if isinstance(data, list):
+        return [_resolve_calls(value, library, depth, (*path, index)) for index, value in enumerate(data)]
+    if not isinstance(data, dict):
+        return data
+    resolved = {key: _resolve_calls(value, library, depth, (*path, key)) for key, value in data.items()}
+    if data.get("step") != "call" or not isinstance(data.get("recipe"), str):
+        return resolved
+    if "called" in data:
+        raise FaultError("unknown key", "알 수 없는 키", "E-CALL", (*path, "called"))
+    return {**resolved, "called": _called(data, library, depth, (*path, "recipe"))}
+
+
+def _called(data: Any, library: Library | None, depth: int, path: Path) -> Recipe:
+    name = f"{data['recipe']!r:.60}"
+    if depth >= MAX_CALL_DEPTH:
+        en, ko = f"more than {MAX_CALL_DEPTH} deep", f"{MAX_CALL_DEPTH}단계보다 깊습니다"
+        raise FaultError(f"{name}: recipes call each other {en}", f"{name}: 레시피 호출이 {ko}", "E-CALL", path)
+    try:
+        called = library(data["recipe"]) if library is not None else None
+    except LookupError:
+        called = None
+    if called is None:
+        raise FaultError(f"there is no recipe {name} to call", f"호출할 레시피 {name} 이(가) 없습니다", "E-CALL", path)
+    parameters = data.get("parameters")
+    try:
+        return Recipe.from_data(called, parameters if isinstance(parameters, dict) else {}, library, depth + 1)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise FaultError(
+            f"the called recipe is at fault: {where}", f"호출한 레시피 오류: {where}", "E-CALL", path
+        ) from None
+    except FaultError as fault:
+        text = fault.text
+        raise FaultError(f"{name}: {text.en}", f"{name}: {text.ko}", fault.code or "E-CALL", path) from None

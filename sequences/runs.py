@@ -1,0 +1,334 @@
+"""How the steps behave that let current flow, or just wait: samples in, set points and an end out. Pure.
+
+A run is started once and then shown every sample. It answers with an action for the engine, with Ended, or with
+nothing. It never sees an instrument, and a value that is not good never ends it. A step's ends and its maximum time are
+judged by whoever shows it samples (`sequences.program`).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sequences.actions import Action, Drive, Ended, NoCurrent
+from sequences.dut import Dut
+from sequences.quantity import Current
+from sequences.step import Cc, CcCv, Cp, Cr, Cv, GoToSoc, Profile, Pulse, Rest, WaitUntil
+from sequences.view import View
+
+# share of a voltage bound at which a supply counts as regulating it: its accuracy and resolution
+BOUND_REACHED = 0.9995
+REGULATE_EVERY = 5.0  # s; slower than the supply's own regulation, faster than the cells move
+POWER_TOLERANCE = 0.005  # of the power or resistance asked for, before the current is set anew
+Reaction = Action | Ended | None
+
+
+class StepRun(Protocol):
+    """One run of one step."""
+
+    @property
+    def phase(self) -> str:
+        """What it is doing now, for people."""
+        ...
+
+    @property
+    def sample_period(self) -> float | None:
+        """Period it wants to be sampled at, s; None for the station's own."""
+        ...
+
+    @property
+    def ends_apply(self) -> bool:
+        """Whether its ends may end it now."""
+        ...
+
+    def start(self, view: View) -> Reaction: ...
+
+    def update(self, view: View) -> Reaction: ...
+
+
+class _Plain:
+    """What most runs have in common."""
+
+    phase = ""
+    sample_period: float | None = None
+    ends_apply = True
+
+
+class RestRun(_Plain):
+    phase = "rest"
+
+    def __init__(self, step: Rest) -> None:
+        self._duration = step.duration
+
+    def start(self, view: View) -> Reaction:
+        return NoCurrent()
+
+    def update(self, view: View) -> Reaction:
+        return Ended("duration") if view.step_time >= self._duration else None
+
+
+class WaitUntilRun(_Plain):
+    """The wait's condition is watched like an end."""
+
+    phase = "wait"
+
+    def __init__(self, step: WaitUntil) -> None:
+        pass
+
+    def start(self, view: View) -> Reaction:
+        return NoCurrent()
+
+    def update(self, view: View) -> Reaction:
+        return None
+
+
+class _Driving(_Plain):
+    """A current in one direction until the first cell reaches its bound."""
+
+    def __init__(self, charging: bool, cell_voltage: float) -> None:
+        self._charging, self._cell_voltage = charging, cell_voltage
+        self.phase = "charge" if charging else "discharge"
+
+    def _drive(self, amperes: float, dut: Dut, cell_voltage: float | None = None) -> Drive:
+        bound = (self._cell_voltage if cell_voltage is None else cell_voltage) * dut.series_cells
+        return Drive(amperes if self._charging else -amperes, bound)
+
+    def _cell(self, view: View) -> float | None:
+        """Voltage of the cell that will be there first."""
+        return view.sample.good("cell_max" if self._charging else "cell_min")
+
+    def _bound_reached(self, view: View) -> bool:
+        cell = self._cell(view)
+        if cell is None:
+            return False
+        return cell >= self._cell_voltage if self._charging else cell <= self._cell_voltage
+
+    def _at_bound(self) -> Ended:
+        return Ended(f"cell voltage {self._cell_voltage:g} V")
+
+
+class CcRun(_Driving):
+    def __init__(self, step: Cc) -> None:
+        super().__init__(step.direction == "charge", step.cell_voltage)
+        self._current = step.current
+
+    def start(self, view: View) -> Reaction:
+        return self._drive(self._current.amperes(view.dut.rated_capacity), view.dut)
+
+    def update(self, view: View) -> Reaction:
+        return self._at_bound() if self._bound_reached(view) else None
+
+
+class _Following(_Driving):
+    """A current that follows the voltage: set anew when what it should hold has drifted off."""
+
+    def __init__(self, charging: bool, cell_voltage: float) -> None:
+        super().__init__(charging, cell_voltage)
+        self._amperes = 0.0
+
+    def _wanted(self, view: View, volts: float) -> float:
+        raise NotImplementedError
+
+    def start(self, view: View) -> Reaction:
+        volts = view.sample.good("voltage") or view.sample.good("battery_voltage") or view.dut.nominal_voltage
+        self._amperes = self._wanted(view, volts)
+        return self._drive(self._amperes, view.dut)
+
+    def update(self, view: View) -> Reaction:
+        if self._bound_reached(view):
+            return self._at_bound()
+        volts = view.sample.good("voltage")
+        if volts is None or volts <= 0:
+            return None
+        wanted = self._wanted(view, volts)
+        if abs(wanted - self._amperes) <= POWER_TOLERANCE * self._amperes:
+            return None
+        self._amperes = wanted
+        return self._drive(wanted, view.dut)
+
+
+class CpRun(_Following):
+    def __init__(self, step: Cp) -> None:
+        super().__init__(step.direction == "charge", step.cell_voltage)
+        self._power = step.power
+
+    def _wanted(self, view: View, volts: float) -> float:
+        rating = view.dut.max_charge_current if self._charging else view.dut.max_discharge_current
+        return min(self._power / volts, rating)
+
+
+class CrRun(_Following):
+    def __init__(self, step: Cr) -> None:
+        super().__init__(False, step.cell_voltage)
+        self._resistance, self._most = step.resistance, step.current
+
+    def _wanted(self, view: View, volts: float) -> float:
+        return min(volts / self._resistance, self._most.amperes(view.dut.rated_capacity))
+
+
+class CcCvRun(_Driving):
+    """The supply regulates the battery's voltage, the step trims that voltage so the extreme cell stays at its bound.
+
+    In a worn pack the cells differ, so the pack voltage at which the first cell is full is not known beforehand and
+    moves while the current falls. A cv step is the same from a current that may be less than its own from the start.
+    """
+
+    TRIM_SHARE = 0.5  # of the error per trim; below 1 so that the loop cannot ring
+
+    def __init__(self, step: CcCv | Cv) -> None:
+        super().__init__(step.direction == "charge", step.cell_voltage)
+        self._current: Current = step.current
+        self._held: float | None = None
+        self._trimmed_at = 0.0
+        self._moving = self.phase
+
+    @property
+    def ends_apply(self) -> bool:  # type: ignore[override]
+        return self._held is not None
+
+    def _at(self, view: View, voltage: float) -> Drive:
+        amperes = self._current.amperes(view.dut.rated_capacity)
+        return Drive(amperes if self._charging else -amperes, voltage)
+
+    def start(self, view: View) -> Reaction:
+        return self._at(view, self._held or self._cell_voltage * view.dut.series_cells)
+
+    def update(self, view: View) -> Reaction:
+        cell, voltage = self._cell(view), view.sample.good("voltage")
+        extreme = self._cell_voltage * view.dut.series_cells
+        if self._held is None:
+            if cell is None or voltage is None:
+                return None
+            # the supply may hold the pack's bound already, with every cell a little short of its own
+            at_bound = voltage >= BOUND_REACHED * extreme if self._charging else voltage <= extreme / BOUND_REACHED
+            if not self._bound_reached(view) and not at_bound:
+                return None
+            self._held, self._trimmed_at = voltage, view.step_time
+            self.phase = "hold voltage"
+            return self._at(view, voltage)
+        if cell is None or view.step_time - self._trimmed_at < REGULATE_EVERY:
+            return None
+        self._trimmed_at = view.step_time
+        trimmed = self._held + self.TRIM_SHARE * view.dut.series_cells * (self._cell_voltage - cell)
+        trimmed = round(min(trimmed, extreme) if self._charging else max(trimmed, extreme), 1)
+        if trimmed == round(self._held, 1):
+            return None
+        self._held = trimmed
+        return self._at(view, trimmed)
+
+
+class PulseRun(_Plain):
+    def __init__(self, step: Pulse) -> None:
+        self._step = step
+        self.sample_period = step.sample
+        self._number = 0
+        self._recovering = False
+        self._began = 0.0  # step time at which this pulse or its recovery began
+        self._cut: list[str] = []
+
+    @property
+    def phase(self) -> str:  # type: ignore[override]
+        of = f" {self._number + 1}/{len(self._step.pulses)}" if len(self._step.pulses) > 1 else ""
+        return ("recovery" if self._recovering else "pulse") + of
+
+    def start(self, view: View) -> Reaction:
+        pulse = self._step.pulses[self._number]
+        amperes = pulse.current.amperes(view.dut.rated_capacity)
+        if pulse.direction == "charge":
+            return Drive(amperes, self._step.cell_voltage_max * view.dut.series_cells)
+        return Drive(-amperes, self._step.cell_voltage_min * view.dut.series_cells)
+
+    def update(self, view: View) -> Reaction:
+        pulse = self._step.pulses[self._number]
+        elapsed = round(view.step_time - self._began, 6)
+        if not self._recovering:
+            low, high = view.sample.good("cell_min"), view.sample.good("cell_max")
+            if low is not None and low < self._step.cell_voltage_min:
+                self._cut.append(f"pulse {self._number + 1} by cell voltage {self._step.cell_voltage_min:g} V")
+            elif high is not None and high > self._step.cell_voltage_max:
+                self._cut.append(f"pulse {self._number + 1} by cell voltage {self._step.cell_voltage_max:g} V")
+            elif elapsed < pulse.duration:
+                return None
+            self._recovering, self._began = True, view.step_time
+            return NoCurrent()
+        if elapsed < pulse.rest:
+            return None
+        self._number += 1
+        if self._number < len(self._step.pulses):
+            self._recovering, self._began = False, view.step_time
+            return self.start(view)
+        return Ended("cut short: " + ", ".join(self._cut) if self._cut else "duration")
+
+
+class GoToSocRun(_Plain):
+    def __init__(self, step: GoToSoc) -> None:
+        self._step = step
+        self._charging = False
+
+    @property
+    def phase(self) -> str:  # type: ignore[override]
+        return "charge" if self._charging else "discharge"
+
+    def start(self, view: View) -> Reaction:
+        step, now = self._step, view.context.state_of_charge(view.sample.counters)
+        amperes = step.current.amperes(view.dut.rated_capacity)
+        self._charging = now < step.soc
+        if self._charging:
+            return Drive(amperes, step.cell_voltage_max * view.dut.series_cells)
+        return Drive(-amperes, step.cell_voltage_min * view.dut.series_cells)
+
+    def update(self, view: View) -> Reaction:
+        step, now = self._step, view.context.state_of_charge(view.sample.counters)
+        if now >= step.soc if self._charging else now <= step.soc:
+            return Ended(f"soc {step.soc:.1%}")
+        low, high = view.sample.good("cell_min"), view.sample.good("cell_max")
+        if self._charging and high is not None and high >= step.cell_voltage_max:
+            return Ended(f"cell voltage {step.cell_voltage_max:g} V")
+        if not self._charging and low is not None and low <= step.cell_voltage_min:
+            return Ended(f"cell voltage {step.cell_voltage_min:g} V")
+        return None
+
+
+class ProfileRun(_Plain):
+    """Each row's value is held until the next row's time; at a voltage limit no current flows until a row relieves."""
+
+    phase = "profile"
+
+    def __init__(self, step: Profile) -> None:
+        self._step, self._table = step, step.table
+        self.sample_period = step.sample
+        self._row = 0
+        self._clipped = ""
+        self._clips = 0
+
+    def start(self, view: View) -> Reaction:
+        return self._play(view)
+
+    def _play(self, view: View) -> Reaction:
+        value = self._table[self._row][1]
+        if self._step.of == "power":
+            volts = view.sample.good("voltage") or view.sample.good("battery_voltage") or view.dut.nominal_voltage
+            value /= max(volts, 1.0)
+        if value == 0 or (self._clipped == "high" and value > 0) or (self._clipped == "low" and value < 0):
+            return NoCurrent()
+        bound = self._step.cell_voltage_max if value > 0 else self._step.cell_voltage_min
+        return Drive(value, bound * view.dut.series_cells)
+
+    def update(self, view: View) -> Reaction:
+        row = self._row
+        while row + 1 < len(self._table) and self._table[row + 1][0] <= view.step_time + 1e-6:
+            row += 1
+        if row == len(self._table) - 1:
+            return Ended(f"duration, clipped {self._clips} times" if self._clips else "duration")
+        low, high = view.sample.good("cell_min"), view.sample.good("cell_max")
+        clipped = self._clipped
+        if high is not None and high >= self._step.cell_voltage_max:
+            clipped = "high"
+        elif low is not None and low <= self._step.cell_voltage_min:
+            clipped = "low"
+        elif row != self._row:
+            clipped = ""
+        if row == self._row and clipped == self._clipped:
+            return None
+        self._clips += clipped != self._clipped and clipped != ""
+        self._row, self._clipped = row, clipped
+        return self._play(view)
