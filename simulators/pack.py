@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from config.dut import DutModel
 from config.simulation import SimulatedBattery
 from simulators.cells import CellSet, CellString, charge_fully, discharged_ah
-from simulators.electrodes import PARAMETERS_OF_CHEMISTRY, Array, CellParameters, balance
+from simulators.electrodes import HYSTERESIS_OF_CHEMISTRY, PARAMETERS_OF_CHEMISTRY, Array, CellParameters, balance
 
+T = TypeVar("T")
+
+HOURS_PER_MONTH = 720.0
 _HEALTH_RESISTANCE_CORRELATION = -0.6
 # each electrode's lost material as a share of the lost capacity: less than one, so that lithium remains the limit
 _LAM_SHARE = (0.2, 0.5)
@@ -58,7 +62,9 @@ class Pack:
     insulation: Insulation
     code_label: str | None
     bms_code: str
+    broken_thermistor: int | None
     bms_capacity_ah: float
+    bms_soc_offset: float
 
     @classmethod
     def used(cls, dut: DutModel, battery: SimulatedBattery, seed: int, ambient_degc: float = 25.0) -> Pack:
@@ -69,12 +75,16 @@ class Pack:
 
         health_deviation, resistance_noise, soc_deviation = random.standard_normal((3, n))
         lam_shares = random.uniform(*_LAM_SHARE, (2, n))
-        weak = battery.weak_cell
+        hysteresis = random.uniform(-1, 1)
+        _check_cells(battery, n)
+        weak, short, joint = battery.weak_cell, battery.soft_short, battery.high_joint
+        # defects sit on otherwise average cells, so that they are as deep as configured
         if weak is not None:
-            if weak.index >= n:
-                raise ValueError(f"weak cell {weak.index} of battery {battery.code}: {dut.id} has cells 0..{n - 1}")
-            # the defect sits on an otherwise average cell, so that it is as deep as configured
             health_deviation[weak.index] = 0.0
+        offsets = np.zeros(n)
+        for imbalance in battery.imbalance:
+            soc_deviation[imbalance.index] = 0.0
+            offsets[imbalance.index] = imbalance.soc_offset
         health = np.clip(battery.soh_mean + battery.soh_sd * health_deviation, _LEAST_HEALTH, 1.0)
         lam_negative, lam_positive = lam_shares * (1 - health)
         lli = _lithium_loss(parameters, dut, health, lam_negative, lam_positive)
@@ -89,7 +99,7 @@ class Pack:
         lithium = parameters.lithium_ah * (1 - lli)
         full = balance(parameters, dut.cell_voltage_max_v, lithium, lam_negative, lam_positive)
         empty = balance(parameters, dut.cell_voltage_min_v, lithium, lam_negative, lam_positive)
-        soc = np.clip(battery.soc + battery.soc_offset_sd * soc_deviation, 0.005, 0.995)
+        soc = np.clip(battery.soc + battery.soc_offset_sd * soc_deviation + offsets, 0.005, 0.995)
         new = _new_cell(parameters, dut.cell_voltage_max_v, dut.cell_voltage_min_v)
         cells = CellSet(
             parameters,
@@ -98,13 +108,17 @@ class Pack:
             lam_negative,
             lam_positive,
             factor,
+            hysteresis=_or_default(battery.hysteresis_v, HYSTERESIS_OF_CHEMISTRY[dut.chemistry]),
+            self_discharge=battery.self_discharge * dut.rated_capacity_ah / HOURS_PER_MONTH,
+            shorts=() if short is None else ((short.index, short.ohm),),
+            joints=() if joint is None else ((joint.index, joint.extra_ohm),),
         )
         pack = cls(
             dut=dut,
             ageing=Ageing(lli, lam_negative, lam_positive, factor),
             full=full,
             empty=empty,
-            cells=CellString(cells, empty + soc * (full - empty), ambient_degc),
+            cells=CellString(cells, empty + soc * (full - empty), ambient_degc, hysteresis),
             contact_resistance=battery.contact_resistance_ohm,
             insulation=Insulation(
                 battery.insulation_positive_kohm * 1e3,
@@ -112,8 +126,10 @@ class Pack:
                 battery.y_capacitance_uf * 1e-6,
             ),
             code_label=battery.code if battery.label_readable else None,
-            bms_code=battery.code if battery.bms_code is None else battery.bms_code,
+            bms_code=_or_default(battery.bms_code, battery.code),
+            broken_thermistor=battery.broken_thermistor,
             bms_capacity_ah=0.0,
+            bms_soc_offset=battery.bms_soc_offset,
         )
         # a BMS learns what a real discharge gives, which is less than the charge between two rests
         pack.bms_capacity_ah = battery.bms_capacity_factor * pack.capacity_ah * new.delivered_ah / new.resting_ah
@@ -147,6 +163,18 @@ class Pack:
     def _to_empty_and_full_ah(self) -> tuple[float, float]:
         socs, capacities = self.cell_socs(), self.cell_capacities_ah
         return float((socs * capacities).min()), float(((1 - socs) * capacities).min())
+
+
+def _or_default(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _check_cells(battery: SimulatedBattery, n: int) -> None:
+    """Raises ValueError for a defect of a cell that the battery does not have."""
+    defects = {"weak cell": battery.weak_cell, "high joint": battery.high_joint, "soft short": battery.soft_short}
+    for name, defect in [*defects.items(), *(("imbalance", imbalance) for imbalance in battery.imbalance)]:
+        if defect is not None and defect.index >= n:
+            raise ValueError(f"{name} {defect.index} of battery {battery.code}: {battery.model} has cells 0..{n - 1}")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ class SimulatedStation:
         self._model = model
         self._seed = f"{line.simulation.seed}/{station}"
         self._timeline = Timeline(now)
-        pack = Pack.used(model, setup.battery, self._seed_of("battery"), setup.ambient_degc)
+        try:
+            pack = Pack.used(model, setup.battery, self._seed_of("battery"), setup.ambient_degc)
+        except ValueError as error:
+            raise DocumentError("E-SIMULATION", where, str(error)) from None
         self.world = World(pack, self._timeline.now, setup.ambient_degc)
         self.devices: dict[str, Port] = {}
         for key, instrument in self._config.instruments.items():

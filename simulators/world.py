@@ -94,7 +94,7 @@ class World:
         self._highest = pack.cells.voltages.copy()
         self._lowest = pack.cells.voltages.copy()
         self._hottest = pack.cells.temperatures.copy()
-        self._bms_soc_at_start = pack.soc
+        self._bms_soc_at_start = pack.soc + pack.bms_soc_offset
 
     # --- what acts on the battery ------------------------------------------------------------------------------
 
@@ -104,8 +104,8 @@ class World:
         if seconds <= 0:
             return
         self._time += seconds
-        # without current the model is exact over any step, as long as the air stands still
-        limit = math.inf if self._source is None or not self._connected else self._max_step
+        # without current the model is exact over such steps, as long as the air stands still
+        limit = self.pack.cells.longest_step if self._source is None or not self._connected else self._max_step
         if self._air.moving:
             limit = min(limit, _AIR_STEP_S)
         self.pack.cells.ambient_degc = self._air.degc
@@ -231,6 +231,11 @@ class World:
         return self.pack.code_label
 
     # --- what the battery's own BMS believes -------------------------------------------------------------------
+
+    @property
+    def broken_thermistor(self) -> int | None:
+        """Index of the temperature sensor it cannot read, from 0."""
+        return self.pack.broken_thermistor
 
     @property
     def bms_code(self) -> str:
