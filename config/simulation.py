@@ -76,7 +76,20 @@ class SimulatedBattery(Strict):
 
 
 FaultKind = Literal[
-    "silent", "garbage", "wrong_identity", "refuse", "drop", "nan", "output_refuses_off", "estop", "door", "late"
+    "silent",
+    "garbage",
+    "wrong_identity",
+    "refuse",
+    "drop",
+    "nan",
+    "output_refuses_off",
+    "estop",
+    "door",
+    "late",
+    "breakdown",
+    "alarm",
+    "protected",
+    "hand_trigger",
 ]
 
 

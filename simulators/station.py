@@ -19,20 +19,26 @@ from simulators.bt20000_modbus import BtInstrument
 from simulators.daq6510 import CHANNELS
 from simulators.daq6510_scpi import DaqInstrument
 from simulators.endpoints import endpoint_of
+from simulators.espec_p300 import P300, P300Bus
 from simulators.faults import FaultBoard, kinds_of
+from simulators.gpt9800 import MODELS as GPT_MODELS
+from simulators.gpt9800 import GptInstrument
 from simulators.pack import Pack
 from simulators.plc import PlcInterlock
 from simulators.ports import Port, RegisterPort, TextPort
 from simulators.psb10000_scpi import PsbInstrument
 from simulators.servers import free_endpoint, serving
+from simulators.sr1000 import Sr1000
 from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
 from simulators.world import World
 
-Device = PsbInstrument | BtInstrument | Bt3562Instrument | DaqInstrument | Th8Bus | PlcInterlock | BmsGateway
+TextInstrument = PsbInstrument | Bt3562Instrument | DaqInstrument | GptInstrument | P300Bus | Sr1000
+Device = TextInstrument | BtInstrument | Th8Bus | PlcInterlock | BmsGateway
 
 DEFAULT_SERIAL = "2023120002"
 DEFAULT_DAQ_SERIAL = "04340543"
+DEFAULT_GPT_SERIAL = "GEW824711000"
 
 
 class SimulatedStation:
@@ -76,7 +82,7 @@ class SimulatedStation:
         acting: list[Timed] = [
             port.device
             for port in self.devices.values()
-            if isinstance(port.device, PsbInstrument | BtInstrument | PlcInterlock)
+            if isinstance(port.device, PsbInstrument | BtInstrument | PlcInterlock | GptInstrument | Sr1000)
         ]
         # faults first: what they break must be seen by the devices at the same moment
         self._timeline.attach(self.world.advance, [*boards, *acting])
@@ -90,7 +96,7 @@ class SimulatedStation:
         for fault in faults:
             _check_kind(where, instrument.driver, fault.kind)
         board = FaultBoard(device, faults, self._timeline.now, self._seed_of(f"{key}/faults"))
-        if isinstance(device, PsbInstrument | Bt3562Instrument | DaqInstrument):
+        if isinstance(device, TextInstrument):
             return TextPort(device, board, self._timeline)
         return RegisterPort(device, board, self._timeline)
 
@@ -112,6 +118,13 @@ class SimulatedStation:
             case "keithley_daq6510":
                 channels = _channels(instrument, f"{self.name}/{key}")
                 return DaqInstrument(world, instrument.serial or DEFAULT_DAQ_SERIAL, channels)
+            case "gwinstek_gpt9800":
+                model = instrument.model if instrument.model in GPT_MODELS else GPT_MODELS[0]
+                return GptInstrument(world, instrument.serial or DEFAULT_GPT_SERIAL, model)
+            case "espec_p300":
+                return P300Bus({_address(instrument, f"{self.name}/{key}"): P300(world)})
+            case "keyence_sr1000":
+                return Sr1000(world)
             case "icpdas_tm_th8":
                 return Th8Bus(world, _units(instrument, f"{self.name}/{key}"))
             case "plc_interlock":
@@ -198,6 +211,14 @@ def _channels(instrument: InstrumentConfig, where: str) -> list[int]:
     if len(set(channels)) != len(channels):
         raise DocumentError("E-SIMULATION", where, f"settings.channels names a channel twice: {channels!r}")
     return channels
+
+
+def _address(instrument: InstrumentConfig, where: str) -> int | None:
+    """The address on RS-485, from `settings: {address: 1}`; without one the chamber is alone on its line."""
+    address = instrument.settings.get("address")
+    if address is not None and not (type(address) is int and 1 <= address <= 16):
+        raise DocumentError("E-SIMULATION", where, f"settings.address must be a whole number 1..16, not {address!r}")
+    return address
 
 
 def _units(instrument: InstrumentConfig, where: str) -> list[int]:
