@@ -22,9 +22,12 @@ from simulators.electrodes import HYSTERESIS_OF_CHEMISTRY, PARAMETERS_OF_CHEMIST
 T = TypeVar("T")
 
 HOURS_PER_MONTH = 720.0
+# ISO 6469-1 and UN R100 ask this much of a battery beside an AC circuit, and 100 ohm/V of one alone
+SOUND_INSULATION_OHM_PER_V = 500.0
 _HEALTH_RESISTANCE_CORRELATION = -0.6
 # each electrode's lost material as a share of the lost capacity: less than one, so that lithium remains the limit
 _LAM_SHARE = (0.2, 0.5)
+_JOINT_OHM = 0.004 / 96
 _LEAST_HEALTH = 0.3
 _MOST_LITHIUM_LOSS = 0.8
 _BISECTIONS = 24
@@ -48,6 +51,11 @@ class Insulation:
     negative: float
     y_capacitance: float
 
+    @property
+    def both(self) -> float:
+        """The two poles in parallel, which is what a leak of either is limited by."""
+        return 1 / (1 / self.positive + 1 / self.negative)
+
 
 @dataclass
 class Pack:
@@ -63,6 +71,7 @@ class Pack:
     code_label: str | None
     bms_code: str
     broken_thermistor: int | None
+    defects: tuple[str, ...]
     bms_capacity_ah: float
     bms_soc_offset: float
 
@@ -119,15 +128,12 @@ class Pack:
             full=full,
             empty=empty,
             cells=CellString(cells, empty + soc * (full - empty), ambient_degc, hysteresis),
-            contact_resistance=battery.contact_resistance_ohm,
-            insulation=Insulation(
-                battery.insulation_positive_kohm * 1e3,
-                battery.insulation_negative_kohm * 1e3,
-                battery.y_capacitance_uf * 1e-6,
-            ),
+            contact_resistance=_or_default(battery.contact_resistance_ohm, _JOINT_OHM * n),
+            insulation=_insulation(battery),
             code_label=battery.code if battery.label_readable else None,
             bms_code=_or_default(battery.bms_code, battery.code),
             broken_thermistor=battery.broken_thermistor,
+            defects=_defects(battery, dut),
             bms_capacity_ah=0.0,
             bms_soc_offset=battery.bms_soc_offset,
         )
@@ -163,6 +169,26 @@ class Pack:
     def _to_empty_and_full_ah(self) -> tuple[float, float]:
         socs, capacities = self.cell_socs(), self.cell_capacities_ah
         return float((socs * capacities).min()), float(((1 - socs) * capacities).min())
+
+
+def _insulation(battery: SimulatedBattery) -> Insulation:
+    return Insulation(
+        battery.insulation_positive_kohm * 1e3, battery.insulation_negative_kohm * 1e3, battery.y_capacitance_uf * 1e-6
+    )
+
+
+def _defects(battery: SimulatedBattery, dut: DutModel) -> tuple[str, ...]:
+    """What is wrong with the battery besides its age, by the names of the configuration."""
+    present = {
+        "weak_cell": battery.weak_cell,
+        "imbalance": battery.imbalance,
+        "high_joint": battery.high_joint,
+        "soft_short": battery.soft_short,
+        "insulation": _insulation(battery).both < SOUND_INSULATION_OHM_PER_V * dut.nominal_voltage_v,
+        "no_traceability": not (battery.label_readable or _or_default(battery.bms_code, battery.code)),
+        "broken_thermistor": battery.broken_thermistor is not None,
+    }
+    return tuple(name for name, is_present in present.items() if is_present)
 
 
 def _or_default(value: T | None, default: T) -> T:

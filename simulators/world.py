@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -218,7 +218,7 @@ class World:
     @property
     def insulation_ohm(self) -> float:
         """Between the battery and its chassis: both poles in parallel."""
-        return 1 / (1 / self.pack.insulation.positive + 1 / self.pack.insulation.negative)
+        return self.pack.insulation.both
 
     @property
     def y_capacitance(self) -> float:
@@ -291,7 +291,7 @@ class World:
         """How often the circuit was opened, by contactor or plug, under more than 1 A."""
         return self._hot_openings
 
-    def truth(self, rate_c: float = 0.5) -> dict[str, float]:
+    def truth(self, rate_c: float = 0.5) -> dict[str, Any]:
         """What a perfect test at `rate_c` of the rated capacity would find, see simulators.truth; disturbs nothing."""
         self.advance()
         return measure(self.pack, rate_c, self.ambient_degc)
