@@ -28,6 +28,7 @@ _BY_DRIVER: dict[str, Faults] = {
     "ea_psb10000": frozenset({"wrong_identity", "nan", "output_refuses_off"}),
     "ea_bt20000": frozenset({"wrong_identity", "nan", "output_refuses_off"}),
     "hioki_bt3562": frozenset({"wrong_identity", "nan"}),
+    "hioki_bt4560": frozenset({"wrong_identity", "nan"}),
     "icpdas_tm_th8": frozenset({"wrong_identity", "nan"}),
     "keithley_daq6510": frozenset({"wrong_identity", "nan"}),
     "gwinstek_gpt9800": frozenset({"wrong_identity", "nan", "output_refuses_off", "breakdown"}),
