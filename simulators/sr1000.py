@@ -3,7 +3,8 @@
 Source: the manual of the SR-750, whose commands it shares, as collected in the project's instrument notes. A command
 ends in CR, or stands between STX and ETX; its answer has the same frame. ESC clears what was received so far, and so do
 10 s without a character. LON begins to look for a code (`OK,LON`), which is sent when it is found; LOFF ends that
-(`OK,LOFF`) and, when nothing was found, sends `ERROR`. Codes go to everybody who is connected, whoever asked for them.
+(`OK,LOFF`) and, when nothing was found, sends `ERROR` or what it was set to send. Codes go to everybody who is
+connected, whoever asked for them.
 
 Choices where the descriptions are silent:
 - finding a code takes 0.3 s; LON does not end before LOFF, a pulled trigger is held for 1 s;
@@ -38,8 +39,10 @@ class Sr1000:
     terminator = b"\r"
     idle_timeout_s = 0.0
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, read_error: str = NOT_READ) -> None:
+        """`read_error` is sent when nothing was found."""
         self.world = world
+        self.read_error = read_error
         self.unasked = Unasked()
         self._faults: Faults = frozenset()
         self._begun: float | None = None
@@ -86,7 +89,7 @@ class Sr1000:
         if label is not None and now >= self._begun + SEARCH_S:
             self._end(label)
         elif now >= self._give_up:
-            self._end(NOT_READ)
+            self._end(self.read_error)
 
     def _end(self, result: str) -> None:
         self._begun = None
@@ -103,7 +106,7 @@ class Sr1000:
                 self._begun, self._give_up = self.world.now(), math.inf
             case "LOFF":
                 if self.looking and self._give_up == math.inf:
-                    self._end(NOT_READ)
+                    self._end(self.read_error)
             case "KEYENCE":
                 return f"OK,KEYENCE,{'SR-750' if 'wrong_identity' in self._faults else 'SR-1000'},1.00"
             case _:

@@ -30,7 +30,7 @@ from simulators.plc import PlcInterlock
 from simulators.ports import Port, RegisterPort, TextPort
 from simulators.psb10000_scpi import PsbInstrument
 from simulators.servers import free_endpoint, serving
-from simulators.sr1000 import Sr1000
+from simulators.sr1000 import NOT_READ, Sr1000
 from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
 from simulators.world import World
@@ -125,7 +125,7 @@ class SimulatedStation:
             case "espec_p300":
                 return P300Bus({_address(instrument, f"{self.name}/{key}"): P300(world)})
             case "keyence_sr1000":
-                return Sr1000(world)
+                return Sr1000(world, str(instrument.settings.get("read_error", NOT_READ)))
             case "icpdas_tm_th8":
                 return Th8Bus(world, _units(instrument, f"{self.name}/{key}"))
             case "plc_interlock":

@@ -71,6 +71,11 @@ def test_without_a_readable_code_it_looks_until_it_is_told_to_stop(bench: Bench,
     assert bench.say(b"LOFF\r") == b"OK,LOFF\r", "it is not looking any more"
 
 
+def test_it_can_be_set_to_another_error(stage: Stage) -> None:
+    reader = Sr1000(stage.world, "NOREAD")  # type: ignore[arg-type]
+    assert reader.face().receive(b"LON\rLOFF\r") == b"OK,LON\rOK,LOFF\rNOREAD\r"
+
+
 def test_a_label_that_comes_into_view_is_read(bench: Bench) -> None:
     bench.set_faults("nan")
     bench.say(b"LON\r")
