@@ -5,7 +5,7 @@ state beside the mean: with u the current over the charge of the published windo
 
     surface - mean = T/105 u + w,   dw/dt = 30/T (2/35 T u - w)
 
-(V. Subramanian et al., J. Electrochem. Soc. 152 (2005) A2002, eqs. 25-28), exact for a current held over a step. On it
+(V. Subramanian et al., J. Electrochem. Soc. 152 (2005) A2002), exact for a current held over a step. On it
 come Butler-Volmer with transfer coefficient 1/2, an ohmic resistance and one lumped temperature. Published parameters
 give the shape; size and resistance are the battery's own.
 """
@@ -36,7 +36,8 @@ _HEAT_LOSS_PER_AH = 9.5 * 0.068 / 33
 # (5 s, 1C, 50 % SOC; PulseBat: S. Tao et al., Nat. Commun. 2024, s41467-024-54454-0)
 RESISTANCE_PER_LOST_HEALTH = 1.5
 
-_HOLD_STEP = 10.0  # s; a current that falls is held this long, well below the minutes in which it falls
+# a held voltage is cut into parts (s) in each of which its current changes by about this share of the set current
+_SHORTEST_PART, _LONGEST_PART, _MUCH = 0.25, 60.0, 0.01
 # shares of a voltage bound: regulated this far beyond it, so that a step that waits for the bound itself sees it, and
 # this close
 _BEYOND, _CLOSENESS = 2e-6, 1e-6
@@ -164,15 +165,16 @@ class BatteryModel:
     state of health. `resistance_factor` is its 10 s pulse resistance (1C, 50 % SOC, 25 degC) over a new battery's,
     estimated from the health where None. `cell_spread` in V is what its highest and lowest cell always differ by.
 
-    `ambient` (degC) may be set at any time. Raises ValueError for a battery that cannot be.
+    Raises ValueError for a battery that cannot be.
     """
 
-    ambient: float
+    ambient: float  # degC; may be set at any time
     temperature: float  # degC, of all cells
     current: float  # A, + charges
     cell_voltage: float  # V, mean
     counters: Counters  # since the start, at the terminals
-    _resting: float
+    _resting: float  # V, open-circuit
+    _part: float  # s
 
     def __init__(
         self,
@@ -233,20 +235,32 @@ class BatteryModel:
         if rate != 0.0 and sign * (self._attempt(rate, seconds) - target) > 0:
             seconds = _root(lambda time: sign * (self._attempt(rate, time) - target), seconds, _CLOSENESS * bound)
         self._accept(rate, seconds, before)
+        self._part = _SHORTEST_PART
         return seconds
 
     def _hold(self, rate: float, seconds: float, bound: float, sign: float) -> None:
         """Hold the bound with as much of the rate as it takes; the current of each part is that of its end."""
+        left = seconds
+        while True:
+            part, before = min(self._part, left), self.current
+            self._accept(self._holding(rate, part, bound, sign), part, self.cell_voltage)
+            change = abs(self.current - before) / abs(rate * self._charge)
+            if change > _MUCH:
+                self._part = max(part / 2, _SHORTEST_PART)
+            elif change < _MUCH / 3 and part == self._part:
+                self._part = min(part * 2, _LONGEST_PART)
+            left -= part
+            if left < _SHORTEST_PART * 1e-6:
+                return
+
+    def _holding(self, rate: float, seconds: float, bound: float, sign: float) -> float:
+        """The rate that ends a time at the bound, between none and `rate`."""
         target = bound * (1 + sign * _BEYOND)
-        parts = max(1, math.ceil(seconds / _HOLD_STEP))
-        part = seconds / parts
-        for _ in range(parts):
-            held = rate
-            if sign * (self._attempt(0.0, part) - target) >= 0:
-                held = 0.0
-            elif sign * (self._attempt(rate, part) - target) > 0:
-                held = _root(lambda tried: sign * (self._attempt(tried, part) - target), rate, _CLOSENESS * bound)
-            self._accept(held, part, self.cell_voltage)
+        if sign * (self._attempt(rate, seconds) - target) <= 0:
+            return rate
+        if sign * (self._attempt(0.0, seconds) - target) >= 0:
+            return 0.0
+        return _root(lambda tried: sign * (self._attempt(tried, seconds) - target), rate, _CLOSENESS * bound)
 
     def _attempt(self, rate: float, seconds: float) -> float:
         """Cell voltage after `seconds` more of a rate (in 1/s of the window's charge); changes nothing."""
@@ -286,9 +300,8 @@ class BatteryModel:
         self.counters = integrate(self.counters, 0.0, *ends)
 
     def _open_circuit(self, filling: float) -> float:
-        return self._positive.potential(self._positive.at(filling)) - self._negative.potential(
-            self._negative.at(filling)
-        )
+        at_negative, at_positive = self._negative.at(filling), self._positive.at(filling)
+        return self._positive.potential(at_positive) - self._negative.potential(at_negative)
 
     def _filling_at(self, voltage: float) -> float:
         """The filling whose open-circuit voltage this is, by bisection: it rises with the filling."""
@@ -302,7 +315,7 @@ class BatteryModel:
         self._filling = self._empty + soc * (self._full - self._empty)
         self._slow = [0.0, 0.0]
         self.ambient = self.temperature = temperature
-        self.current = 0.0
+        self.current, self._part = 0.0, _SHORTEST_PART
         self.cell_voltage = self._resting = self._open_circuit(self._filling)
         self.counters = Counters()
 

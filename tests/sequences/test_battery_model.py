@@ -303,6 +303,24 @@ def test_no_outcome_depends_on_the_step_by_more_than_1_percent(
         assert outcome.temperature == pytest.approx(fine.temperature, rel=0.01)
 
 
+@ALL_CHEMISTRIES
+def test_a_held_voltage_lets_the_current_fall_as_fast_in_any_steps(dut: Dut) -> None:
+    """Within 0.5 % of the current it falls from."""
+    bound = dut.cell_voltage_max * dut.series_cells
+    falls: list[list[float]] = []
+    for step in (0.1, 10.0, 60.0):
+        model = BatteryModel(dut, 0.5, 48.0)
+        while model.advance(step, 60.0, bound) == step:
+            pass
+        falls.append([])
+        for _ in range(4):
+            for _ in range(round(60.0 / step)):
+                model.advance(step, 60.0, bound)
+            falls[-1].append(model.current)
+    for fall in falls[1:]:
+        assert fall == pytest.approx(falls[0], abs=0.005 * 60.0)
+
+
 @pytest.mark.parametrize(("current", "bound", "soc"), [(30.0, FULL, 0.9), (-30.0, EMPTY, 0.1)])
 def test_it_stops_where_the_bound_is_reached_and_then_holds_it(current: float, bound: float, soc: float) -> None:
     model = BatteryModel(PACK, soc, 60.0)
