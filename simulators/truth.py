@@ -36,12 +36,13 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
     - soc: now, at rest
     - dcir_10s_ohm (the pack's at 50 % SOC), dcir_10s_80_ohm, dcir_10s_20_ohm; dcir_increase: of the new battery's
     - cell_dcir_ratio, cell_dcir_cell: the highest cell's 10 s resistance over the median at 50 % SOC, and that cell
-    - cell_spread_v: highest less lowest cell at the end of the rest at 50 % SOC
+    - cell_spread_v: highest less lowest cell at the end of the rest at 50 % SOC; cell_spread_full_v and
+      cell_spread_empty_v: after 10 min of rest at the ends; soc_spread: highest less lowest cell's state of charge, now
     - insulation_ohm: both poles in parallel; insulation_ohm_per_v: over the nominal voltage
     - self_discharge_percent_per_month, leaking_cell: of the worst cell at 50 % SOC, in rated capacities
     - traceable: whether the label or the BMS tells a code; defects: the names of those present
     """
-    soc = pack.soc
+    soc, soc_spread = pack.soc, float(np.ptp(pack.cell_socs()))
     pack = copy.deepcopy(pack)
     pack.cells.soak(ambient_degc)
     dut = pack.dut
@@ -50,8 +51,11 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
 
     charge_fully(pack.cells, current, _END_RATE_C * rated, dut.cell_voltage_max_v)
     _rest(pack)
+    spread_full = _spread(pack)
     pulsed = copy.deepcopy(pack)
     capacity, energy, weakest = _discharge(pack, current)
+    _rest(pack)
+    spread_empty = _spread(pack)
 
     dcir, left = {}, 1.0
     for point in _PULSE_SOCS:
@@ -59,7 +63,7 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
         _rest(pulsed)
         left = point
         if point == 0.5:
-            cells = pulsed.cells.voltages.copy()
+            spread = _spread(pulsed)
             leaks = pulsed.cells.leaks()
         dcir[point], ohms = _pulse(pulsed)
         if point == 0.5:
@@ -82,7 +86,10 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
         "dcir_increase": dcir[0.5] / dut.initial_dcir_ohm - 1,
         "cell_dcir_ratio": float(cell_ohms.max() / np.median(cell_ohms)),
         "cell_dcir_cell": int(np.argmax(cell_ohms)),
-        "cell_spread_v": float(np.ptp(cells)),
+        "cell_spread_v": spread,
+        "cell_spread_full_v": spread_full,
+        "cell_spread_empty_v": spread_empty,
+        "soc_spread": soc_spread,
         "insulation_ohm": pack.insulation.both,
         "insulation_ohm_per_v": pack.insulation.both / dut.nominal_voltage_v,
         "self_discharge_percent_per_month": float(100 * leaks.max() * HOURS_PER_MONTH / rated),
@@ -95,6 +102,10 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
 def _rest(pack: Pack) -> None:
     pack.attempt(0.0, _REST_S)
     pack.cells.accept()
+
+
+def _spread(pack: Pack) -> float:
+    return float(np.ptp(pack.cells.voltages))
 
 
 def _discharge_for(pack: Pack, current: float, seconds: float) -> None:
