@@ -29,8 +29,8 @@ class VisaLinkConfig(Strict):
 
     kind: Literal["visa"]
     address: str
-    # what ends a line sent; answers may end with either
-    terminator: Literal["LF", "CRLF"] = "LF"
+    # what ends a line sent; answers may end with LF or CR+LF, and with CR alone where it is CR
+    terminator: Literal["LF", "CRLF", "CR"] = "LF"
     timeout_s: Positive = 2.0
     spacing_s: Annotated[float, Field(ge=0, le=1)] = 0.0
 

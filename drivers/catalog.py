@@ -10,9 +10,13 @@ from drivers.bms_gateway import BmsGateway
 from drivers.ea_bt20000 import EaBt20000
 from drivers.ea_psb10000 import EaPsb10000
 from drivers.errors import ConfigError
+from drivers.espec_p300 import EspecP300
+from drivers.gwinstek_gpt9800 import GwInstekGpt9800
 from drivers.hioki_bt3562 import HiokiBt3562
+from drivers.hioki_bt4560 import HiokiBt4560
 from drivers.icpdas_tm_th8 import IcpdasTmTh8
 from drivers.keithley_daq6510 import KeithleyDaq6510
+from drivers.keyence_sr1000 import KeyenceSr1000
 from drivers.links import Link
 from drivers.plc_interlock import PlcInterlock
 from drivers.roles import Instrument
@@ -91,6 +95,28 @@ CATALOG: Mapping[str, DriverEntry] = {
                 "voltage_v": Setting("voltage", "number"),
                 "rate": Setting("rate", "text"),
             },
+        ),
+        DriverEntry(
+            "hioki_bt4560",
+            "spectrum_meter",
+            "text",
+            HiokiBt4560,
+            {
+                "range_ohm": Setting("resistance_range", "number"),
+                "max_voltage_v": Setting("max_voltage", "number"),
+                "rate": Setting("rate", "text"),
+            },
+        ),
+        DriverEntry(
+            "gwinstek_gpt9800",
+            "insulation_tester",
+            "text",
+            GwInstekGpt9800,
+            {"max_voltage_v": Setting("max_voltage", "number", required=True)},
+        ),
+        DriverEntry("espec_p300", "chamber", "text", EspecP300, {"address": Setting("address", "integer")}),
+        DriverEntry(
+            "keyence_sr1000", "code_reader", "text", KeyenceSr1000, {"read_error": Setting("read_error", "text")}
         ),
         DriverEntry(
             "icpdas_tm_th8",

@@ -47,9 +47,9 @@ class BmsGateway(Registers):
         self.world = world
         self.model = model
         self.faults: Faults = frozenset()
-        self.broken_sensors: set[int] = set()
         self.cell_count = model.series_cells
         sensors = min(MAX_SENSORS, max(1, model.series_cells // model.cells_per_module))
+        self.broken_sensors = {index for index in range(sensors) if index == world.broken_thermistor}
         self._sensor_cells = [(2 * index + 1) * model.series_cells // (2 * sensors) for index in range(sensors)]
         padded = world.bms_code.encode("ascii", "replace").ljust(2 * len(CODE), b"\0")
         self._code = [int.from_bytes(padded[i : i + 2], "big") for i in range(0, 2 * len(CODE), 2)]

@@ -104,4 +104,7 @@ def reach(link: LinkConfig, unit: int = 1, table: int = 3) -> str:
         return f"screen {endpoint.path} {link.baudrate if isinstance(link, SerialLinkConfig) else VISA_BAUDRATE}"
     if isinstance(link, VisaLinkConfig) and endpoint.vxi11:
         return f"pyvisa-shell -b py   then   open {link.address}   and   query *IDN?"
+    if isinstance(link, VisaLinkConfig) and link.terminator == "CR":
+        # only code readers end their lines so
+        return f"(printf 'LON\\r'; sleep 2) | nc {endpoint.host} {endpoint.port}"
     return f"lxi scpi -a {endpoint.host} -r -p {endpoint.port} '*IDN?'   or   nc {endpoint.host} {endpoint.port}"

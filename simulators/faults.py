@@ -8,7 +8,7 @@ Faults of the wire are applied here, to the bytes of an answer; faults of the in
 - late: the request is carried out, its answer comes with the answer to the next request
 - drop: the connection is closed at every request; a serial port is unplugged and comes back
 - refuse: connections are closed as soon as they are made; a serial port is gone
-- wrong_identity, nan, output_refuses_off, estop, door: see the devices
+- all others, from wrong_identity to hand_trigger: see the devices
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ _BY_DRIVER: dict[str, Faults] = {
     "ea_psb10000": frozenset({"wrong_identity", "nan", "output_refuses_off"}),
     "ea_bt20000": frozenset({"wrong_identity", "nan", "output_refuses_off"}),
     "hioki_bt3562": frozenset({"wrong_identity", "nan"}),
+    "hioki_bt4560": frozenset({"wrong_identity", "nan"}),
     "icpdas_tm_th8": frozenset({"wrong_identity", "nan"}),
     "keithley_daq6510": frozenset({"wrong_identity", "nan"}),
+    "gwinstek_gpt9800": frozenset({"wrong_identity", "nan", "output_refuses_off", "breakdown"}),
+    "espec_p300": frozenset({"wrong_identity", "alarm", "protected"}),
+    "keyence_sr1000": frozenset({"wrong_identity", "nan", "hand_trigger"}),
     "plc_interlock": frozenset({"wrong_identity", "estop", "door"}),
     "bms_gateway": frozenset({"wrong_identity", "nan"}),
 }

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from config.dut import DutModel
 from config.simulation import SimulatedBattery
 from simulators.cells import CellSet, CellString, charge_fully, discharged_ah
-from simulators.electrodes import PARAMETERS_OF_CHEMISTRY, Array, CellParameters, balance
+from simulators.electrodes import HYSTERESIS_OF_CHEMISTRY, PARAMETERS_OF_CHEMISTRY, Array, CellParameters, balance
 
+T = TypeVar("T")
+
+HOURS_PER_MONTH = 720.0
+# ISO 6469-1 and UN R100 ask this much of a battery beside an AC circuit, and 100 ohm/V of one alone
+SOUND_INSULATION_OHM_PER_V = 500.0
 _HEALTH_RESISTANCE_CORRELATION = -0.6
 # each electrode's lost material as a share of the lost capacity: less than one, so that lithium remains the limit
 _LAM_SHARE = (0.2, 0.5)
+_JOINT_OHM = 0.004 / 96
 _LEAST_HEALTH = 0.3
 _MOST_LITHIUM_LOSS = 0.8
 _BISECTIONS = 24
@@ -44,6 +51,11 @@ class Insulation:
     negative: float
     y_capacitance: float
 
+    @property
+    def both(self) -> float:
+        """The two poles in parallel, which is what a leak of either is limited by."""
+        return 1 / (1 / self.positive + 1 / self.negative)
+
 
 @dataclass
 class Pack:
@@ -58,7 +70,10 @@ class Pack:
     insulation: Insulation
     code_label: str | None
     bms_code: str
+    broken_thermistor: int | None
+    defects: tuple[str, ...]
     bms_capacity_ah: float
+    bms_soc_offset: float
 
     @classmethod
     def used(cls, dut: DutModel, battery: SimulatedBattery, seed: int, ambient_degc: float = 25.0) -> Pack:
@@ -69,12 +84,16 @@ class Pack:
 
         health_deviation, resistance_noise, soc_deviation = random.standard_normal((3, n))
         lam_shares = random.uniform(*_LAM_SHARE, (2, n))
-        weak = battery.weak_cell
+        hysteresis = random.uniform(-1, 1)
+        _check_cells(battery, n)
+        weak, short, joint = battery.weak_cell, battery.soft_short, battery.high_joint
+        # defects sit on otherwise average cells, so that they are as deep as configured
         if weak is not None:
-            if weak.index >= n:
-                raise ValueError(f"weak cell {weak.index} of battery {battery.code}: {dut.id} has cells 0..{n - 1}")
-            # the defect sits on an otherwise average cell, so that it is as deep as configured
             health_deviation[weak.index] = 0.0
+        offsets = np.zeros(n)
+        for imbalance in battery.imbalance:
+            soc_deviation[imbalance.index] = 0.0
+            offsets[imbalance.index] = imbalance.soc_offset
         health = np.clip(battery.soh_mean + battery.soh_sd * health_deviation, _LEAST_HEALTH, 1.0)
         lam_negative, lam_positive = lam_shares * (1 - health)
         lli = _lithium_loss(parameters, dut, health, lam_negative, lam_positive)
@@ -89,7 +108,7 @@ class Pack:
         lithium = parameters.lithium_ah * (1 - lli)
         full = balance(parameters, dut.cell_voltage_max_v, lithium, lam_negative, lam_positive)
         empty = balance(parameters, dut.cell_voltage_min_v, lithium, lam_negative, lam_positive)
-        soc = np.clip(battery.soc + battery.soc_offset_sd * soc_deviation, 0.005, 0.995)
+        soc = np.clip(battery.soc + battery.soc_offset_sd * soc_deviation + offsets, 0.005, 0.995)
         new = _new_cell(parameters, dut.cell_voltage_max_v, dut.cell_voltage_min_v)
         cells = CellSet(
             parameters,
@@ -98,22 +117,25 @@ class Pack:
             lam_negative,
             lam_positive,
             factor,
+            hysteresis=_or_default(battery.hysteresis_v, HYSTERESIS_OF_CHEMISTRY[dut.chemistry]),
+            self_discharge=battery.self_discharge * dut.rated_capacity_ah / HOURS_PER_MONTH,
+            shorts=() if short is None else ((short.index, short.ohm),),
+            joints=() if joint is None else ((joint.index, joint.extra_ohm),),
         )
         pack = cls(
             dut=dut,
             ageing=Ageing(lli, lam_negative, lam_positive, factor),
             full=full,
             empty=empty,
-            cells=CellString(cells, empty + soc * (full - empty), ambient_degc),
-            contact_resistance=battery.contact_resistance_ohm,
-            insulation=Insulation(
-                battery.insulation_positive_kohm * 1e3,
-                battery.insulation_negative_kohm * 1e3,
-                battery.y_capacitance_uf * 1e-6,
-            ),
+            cells=CellString(cells, empty + soc * (full - empty), ambient_degc, hysteresis),
+            contact_resistance=_or_default(battery.contact_resistance_ohm, _JOINT_OHM * n),
+            insulation=_insulation(battery),
             code_label=battery.code if battery.label_readable else None,
-            bms_code=battery.code if battery.bms_code is None else battery.bms_code,
+            bms_code=_or_default(battery.bms_code, battery.code),
+            broken_thermistor=battery.broken_thermistor,
+            defects=_defects(battery, dut),
             bms_capacity_ah=0.0,
+            bms_soc_offset=battery.bms_soc_offset,
         )
         # a BMS learns what a real discharge gives, which is less than the charge between two rests
         pack.bms_capacity_ah = battery.bms_capacity_factor * pack.capacity_ah * new.delivered_ah / new.resting_ah
@@ -147,6 +169,38 @@ class Pack:
     def _to_empty_and_full_ah(self) -> tuple[float, float]:
         socs, capacities = self.cell_socs(), self.cell_capacities_ah
         return float((socs * capacities).min()), float(((1 - socs) * capacities).min())
+
+
+def _insulation(battery: SimulatedBattery) -> Insulation:
+    return Insulation(
+        battery.insulation_positive_kohm * 1e3, battery.insulation_negative_kohm * 1e3, battery.y_capacitance_uf * 1e-6
+    )
+
+
+def _defects(battery: SimulatedBattery, dut: DutModel) -> tuple[str, ...]:
+    """What is wrong with the battery besides its age, by the names of the configuration."""
+    present = {
+        "weak_cell": battery.weak_cell,
+        "imbalance": battery.imbalance,
+        "high_joint": battery.high_joint,
+        "soft_short": battery.soft_short,
+        "insulation": _insulation(battery).both < SOUND_INSULATION_OHM_PER_V * dut.nominal_voltage_v,
+        "no_traceability": not (battery.label_readable or _or_default(battery.bms_code, battery.code)),
+        "broken_thermistor": battery.broken_thermistor is not None,
+    }
+    return tuple(name for name, is_present in present.items() if is_present)
+
+
+def _or_default(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _check_cells(battery: SimulatedBattery, n: int) -> None:
+    """Raises ValueError for a defect of a cell that the battery does not have."""
+    defects = {"weak cell": battery.weak_cell, "high joint": battery.high_joint, "soft short": battery.soft_short}
+    for name, defect in [*defects.items(), *(("imbalance", imbalance) for imbalance in battery.imbalance)]:
+        if defect is not None and defect.index >= n:
+            raise ValueError(f"{name} {defect.index} of battery {battery.code}: {battery.model} has cells 0..{n - 1}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from simulators.timeline import Timeline
 class TextFace(Protocol):
     """The protocol face of a text instrument for one connection: bytes in, bytes out, partial lines kept."""
 
-    def receive(self, data: bytes) -> bytes: ...
+    def receive(self, data: bytes) -> bytes:
+        """The answer to what these bytes complete, after what the instrument has to say by itself."""
+        ...
 
 
 class TextDevice(Faulty, Protocol):
@@ -54,12 +56,23 @@ class TextConversation:
 
     def receive(self, data: bytes) -> bytes:
         """Answer what these bytes complete; raises HangupError."""
+        said = self._said()
+        return self._wire.exchange(lambda: said + self._face.receive(data), self._port.device.terminator)
+
+    def unasked(self) -> bytes:
+        """What the instrument says by itself; a wire that is cut at that moment loses it."""
+        said = self._said()
+        if not said or self._port.board.unreachable:
+            return b""
+        return self._wire.exchange(lambda: said, self._port.device.terminator)
+
+    def _said(self) -> bytes:
         self._port.timeline.catch_up()
-        return self._wire.exchange(lambda: self._face.receive(data), self._port.device.terminator)
+        return self._face.receive(b"")
 
 
 class TextPort:
-    """A text instrument as its link sees it. `receive` talks over one lasting connection, for memory links."""
+    """A text instrument as its link sees it; `receive` and `unasked` use one lasting connection, for memory links."""
 
     def __init__(self, device: TextDevice, board: FaultBoard, timeline: Timeline) -> None:
         self.device, self.board, self.timeline = device, board, timeline
@@ -69,13 +82,19 @@ class TextPort:
         return TextConversation(self)
 
     def receive(self, data: bytes) -> bytes:
-        if self._lasting is None:
-            self._lasting = self.open()
         try:
-            return self._lasting.receive(data)
+            return self._connection().receive(data)
         except HangupError:
             self._lasting = None
             raise
+
+    def unasked(self) -> bytes:
+        return self._connection().unasked()
+
+    def _connection(self) -> TextConversation:
+        if self._lasting is None:
+            self._lasting = self.open()
+        return self._lasting
 
 
 class RegisterConversation:

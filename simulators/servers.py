@@ -1,7 +1,8 @@
 """The wires of a simulated station: TCP servers and pseudo terminals around its ports.
 
 Only here do wall time, sockets and asyncio appear. A sweep every 50 ms of wall time lets line time act on instruments
-nobody talks to, closes sockets that were silent too long in line time, and unplugs serial ports.
+nobody talks to, sends what instruments say by themselves, closes sockets that were silent too long in line time, and
+unplugs serial ports.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Stream(Protocol):
 
 class TextStream:
     def __init__(self, port: TextPort) -> None:
-        self.receive = port.open().receive
+        conversation = port.open()
+        self.receive = conversation.receive
+        self.unasked = conversation.unasked
 
     def silence(self) -> None:
         """A text line waits for its end however long that takes."""
@@ -117,6 +120,8 @@ class TcpServer:
         for connection in list(self.connections):
             if "refuse" in self.port.board.active or (timeout and now - connection.last_traffic >= timeout):
                 connection.close()
+            else:
+                connection.speak()
 
     async def close(self) -> None:
         if self._server is None:
@@ -157,6 +162,11 @@ class TcpConnection(asyncio.Protocol):
         self.last_traffic = self._server.port.timeline.now()
         if answer:
             self._transport.write(answer)
+
+    def speak(self) -> None:
+        """Send what nobody asked for."""
+        if isinstance(self._stream, TextStream) and (said := self._stream.unasked()):
+            self._transport.write(said)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -238,15 +248,21 @@ class PtyServer:
             except HangupError:
                 self._unplug()
                 return
+        self._send(answer)
+
+    def _send(self, data: bytes) -> None:
+        assert self._fds is not None
         # a full buffer loses bytes, as a serial line without flow control does
         with contextlib.suppress(BlockingIOError):
-            os.write(master, answer)
+            os.write(self._fds[0], data)
 
     def sweep(self) -> None:
         if "refuse" in self.port.board.active:
             self._unplug()
         elif self._fds is None:
             self._plug()
+        elif isinstance(self._stream, TextStream) and (said := self._stream.unasked()):
+            self._send(said)
 
     async def close(self) -> None:
         self._unplug()

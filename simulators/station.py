@@ -15,24 +15,33 @@ from config.line import InstrumentConfig, LineConfig, LinkConfig, ModbusRtuLinkC
 from config.simulation import Fault, FaultKind
 from simulators.bms_gateway import MAX_CELLS, BmsGateway
 from simulators.bt3562 import MODELS, Bt3562Instrument
+from simulators.bt4560 import CATALOGUE_VOLTAGE, ORDERED_RANGES, Bt4560Instrument, Meter
+from simulators.bt4560 import MODELS as BT4560_MODELS
 from simulators.bt20000_modbus import BtInstrument
 from simulators.daq6510 import CHANNELS
 from simulators.daq6510_scpi import DaqInstrument
 from simulators.endpoints import endpoint_of
+from simulators.espec_p300 import P300, P300Bus
 from simulators.faults import FaultBoard, kinds_of
+from simulators.gpt9800 import MODELS as GPT_MODELS
+from simulators.gpt9800 import GptInstrument
 from simulators.pack import Pack
 from simulators.plc import PlcInterlock
 from simulators.ports import Port, RegisterPort, TextPort
 from simulators.psb10000_scpi import PsbInstrument
 from simulators.servers import free_endpoint, serving
+from simulators.sr1000 import NOT_READ, Sr1000
 from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
 from simulators.world import World
 
-Device = PsbInstrument | BtInstrument | Bt3562Instrument | DaqInstrument | Th8Bus | PlcInterlock | BmsGateway
+TextInstrument = PsbInstrument | Bt3562Instrument | Bt4560Instrument | DaqInstrument | GptInstrument | P300Bus | Sr1000
+Acting = PsbInstrument | BtInstrument | Bt4560Instrument | GptInstrument | PlcInterlock | Sr1000
+Device = TextInstrument | BtInstrument | Th8Bus | PlcInterlock | BmsGateway
 
 DEFAULT_SERIAL = "2023120002"
 DEFAULT_DAQ_SERIAL = "04340543"
+DEFAULT_GPT_SERIAL = "GEW824711000"
 
 
 class SimulatedStation:
@@ -59,7 +68,10 @@ class SimulatedStation:
         self._model = model
         self._seed = f"{line.simulation.seed}/{station}"
         self._timeline = Timeline(now)
-        pack = Pack.used(model, setup.battery, self._seed_of("battery"), setup.ambient_degc)
+        try:
+            pack = Pack.used(model, setup.battery, self._seed_of("battery"), setup.ambient_degc)
+        except ValueError as error:
+            raise DocumentError("E-SIMULATION", where, str(error)) from None
         self.world = World(pack, self._timeline.now, setup.ambient_degc)
         self.devices: dict[str, Port] = {}
         for key, instrument in self._config.instruments.items():
@@ -70,11 +82,7 @@ class SimulatedStation:
             known = ", ".join(self.devices)
             raise DocumentError("E-SIMULATION", where, f"a fault of {unknown.pop()!r}; its instruments are {known}")
         boards = [port.board for port in self.devices.values()]
-        acting: list[Timed] = [
-            port.device
-            for port in self.devices.values()
-            if isinstance(port.device, PsbInstrument | BtInstrument | PlcInterlock)
-        ]
+        acting: list[Timed] = [port.device for port in self.devices.values() if isinstance(port.device, Acting)]
         # faults first: what they break must be seen by the devices at the same moment
         self._timeline.attach(self.world.advance, [*boards, *acting])
 
@@ -87,28 +95,37 @@ class SimulatedStation:
         for fault in faults:
             _check_kind(where, instrument.driver, fault.kind)
         board = FaultBoard(device, faults, self._timeline.now, self._seed_of(f"{key}/faults"))
-        if isinstance(device, PsbInstrument | Bt3562Instrument | DaqInstrument):
+        if isinstance(device, TextInstrument):
             return TextPort(device, board, self._timeline)
         return RegisterPort(device, board, self._timeline)
 
     def _device(self, key: str, instrument: InstrumentConfig) -> Device:
         """Drivers are named as in the line file; the simulator behind each is this table."""
-        world, probes = self.world, self._config.impedance_probe_cells
+        world = self.world
         match instrument.driver:
             case "ea_psb10000":
                 return PsbInstrument(world, instrument.serial or DEFAULT_SERIAL)
             case "ea_bt20000":
                 return BtInstrument(world, instrument.serial or DEFAULT_SERIAL)
             case "hioki_bt3562":
-                if probes and not 1 <= probes[0] <= probes[1] <= self._model.series_cells:
-                    text = f"impedance_probe_cells {list(probes)} are not cells 1..{self._model.series_cells}"
-                    raise DocumentError("E-SIMULATION", f"station {self.name}", text)
-                cells = (probes[0] - 1, probes[1] - 1) if probes else None
                 model = instrument.model if instrument.model in MODELS else "BT3562"
-                return Bt3562Instrument(world, cells, self._seed_of(key), model)
+                return Bt3562Instrument(world, self._probed(), self._seed_of(key), model)
+            case "hioki_bt4560":
+                model = instrument.model if instrument.model in BT4560_MODELS else BT4560_MODELS[0]
+                cells = self._probed() or (0, self._model.series_cells - 1)
+                return Bt4560Instrument(
+                    world, cells, self._seed_of(key), _meter(instrument, f"{self.name}/{key}"), model
+                )
             case "keithley_daq6510":
                 channels = _channels(instrument, f"{self.name}/{key}")
                 return DaqInstrument(world, instrument.serial or DEFAULT_DAQ_SERIAL, channels)
+            case "gwinstek_gpt9800":
+                model = instrument.model if instrument.model in GPT_MODELS else GPT_MODELS[0]
+                return GptInstrument(world, instrument.serial or DEFAULT_GPT_SERIAL, model)
+            case "espec_p300":
+                return P300Bus({_address(instrument, f"{self.name}/{key}"): P300(world)})
+            case "keyence_sr1000":
+                return Sr1000(world, str(instrument.settings.get("read_error", NOT_READ)))
             case "icpdas_tm_th8":
                 return Th8Bus(world, _units(instrument, f"{self.name}/{key}"))
             case "plc_interlock":
@@ -120,6 +137,14 @@ class SimulatedStation:
                 return BmsGateway(world, self._model)
             case driver:
                 raise DocumentError("E-SIMULATION", f"{self.name}/{key}", f"there is no simulator for {driver!r}")
+
+    def _probed(self) -> tuple[int, int] | None:
+        """First and last cell between the impedance probes, from 0; None when the line file names none."""
+        probes = self._config.impedance_probe_cells
+        if probes and not 1 <= probes[0] <= probes[1] <= self._model.series_cells:
+            text = f"impedance_probe_cells {list(probes)} are not cells 1..{self._model.series_cells}"
+            raise DocumentError("E-SIMULATION", f"station {self.name}", text)
+        return (probes[0] - 1, probes[1] - 1) if probes else None
 
     def set_fault(self, instrument: str, kind: str, active: bool = True) -> None:
         """Switch a fault on or off now, besides those of the line file; raises DocumentError (E-SIMULATION)."""
@@ -195,6 +220,23 @@ def _channels(instrument: InstrumentConfig, where: str) -> list[int]:
     if len(set(channels)) != len(channels):
         raise DocumentError("E-SIMULATION", where, f"settings.channels names a channel twice: {channels!r}")
     return channels
+
+
+def _address(instrument: InstrumentConfig, where: str) -> int | None:
+    """The address on RS-485, from `settings: {address: 1}`; without one the chamber is alone on its line."""
+    address = instrument.settings.get("address")
+    if address is not None and not (type(address) is int and 1 <= address <= 16):
+        raise DocumentError("E-SIMULATION", where, f"settings.address must be a whole number 1..16, not {address!r}")
+    return address
+
+
+def _meter(instrument: InstrumentConfig, where: str) -> Meter:
+    """What was ordered, from `settings: {range_ohm: 0.3, max_voltage_v: 450}`; without them, the catalogue's meter."""
+    voltage = instrument.settings.get("max_voltage_v", CATALOGUE_VOLTAGE)
+    if type(voltage) not in (int, float) or not voltage > 0:
+        raise DocumentError("E-SIMULATION", where, f"settings.max_voltage_v must be a voltage above 0, not {voltage!r}")
+    to_order = voltage > CATALOGUE_VOLTAGE or instrument.settings.get("range_ohm") in ORDERED_RANGES
+    return Meter(ORDERED_RANGES, voltage) if to_order else Meter()
 
 
 def _units(instrument: InstrumentConfig, where: str) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class World:
         self._highest = pack.cells.voltages.copy()
         self._lowest = pack.cells.voltages.copy()
         self._hottest = pack.cells.temperatures.copy()
-        self._bms_soc_at_start = pack.soc
+        self._bms_soc_at_start = pack.soc + pack.bms_soc_offset
 
     # --- what acts on the battery ------------------------------------------------------------------------------
 
@@ -104,8 +104,8 @@ class World:
         if seconds <= 0:
             return
         self._time += seconds
-        # without current the model is exact over any step, as long as the air stands still
-        limit = math.inf if self._source is None or not self._connected else self._max_step
+        # without current the model is exact over such steps, as long as the air stands still
+        limit = self.pack.cells.longest_step if self._source is None or not self._connected else self._max_step
         if self._air.moving:
             limit = min(limit, _AIR_STEP_S)
         self.pack.cells.ambient_degc = self._air.degc
@@ -218,7 +218,7 @@ class World:
     @property
     def insulation_ohm(self) -> float:
         """Between the battery and its chassis: both poles in parallel."""
-        return 1 / (1 / self.pack.insulation.positive + 1 / self.pack.insulation.negative)
+        return self.pack.insulation.both
 
     @property
     def y_capacitance(self) -> float:
@@ -231,6 +231,11 @@ class World:
         return self.pack.code_label
 
     # --- what the battery's own BMS believes -------------------------------------------------------------------
+
+    @property
+    def broken_thermistor(self) -> int | None:
+        """Index of the temperature sensor it cannot read, from 0."""
+        return self.pack.broken_thermistor
 
     @property
     def bms_code(self) -> str:
@@ -286,7 +291,7 @@ class World:
         """How often the circuit was opened, by contactor or plug, under more than 1 A."""
         return self._hot_openings
 
-    def truth(self, rate_c: float = 0.5) -> dict[str, float]:
+    def truth(self, rate_c: float = 0.5) -> dict[str, Any]:
         """What a perfect test at `rate_c` of the rated capacity would find, see simulators.truth; disturbs nothing."""
         self.advance()
         return measure(self.pack, rate_c, self.ambient_degc)

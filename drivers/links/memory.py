@@ -53,7 +53,10 @@ class _MemoryConnection:
 
 
 class MemoryTextLink(_MemoryConnection):
-    """TextLink to `receive`, which takes the bytes of a line and returns the bytes of its answer, b"" for none."""
+    """TextLink to `receive`, which takes the bytes of a line and returns the bytes of its answer, b"" for none.
+
+    Lines behind the first one of an answer, and what `unasked` returns, came without a question: poll() reads them.
+    """
 
     def __init__(
         self,
@@ -61,29 +64,55 @@ class MemoryTextLink(_MemoryConnection):
         *,
         terminator: bytes = b"\n",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        unasked: Callable[[], bytes] = bytes,
         name: str = "memory",
     ) -> None:
-        """terminator ends each line sent (CR+LF for what would be a SerialLink); sleep is what pause() waits with."""
+        """terminator ends each line sent (CR+LF for what would be a SerialLink), and lines received with its last byte.
+
+        sleep is what pause() waits with; unasked returns what the peer sends by itself, once.
+        """
         super().__init__(name)
         self._receive = receive
         self._terminator = terminator
         self._sleep = sleep
+        self._unasked = unasked
+        self._unread = b""
 
     async def write(self, line: str) -> None:
         data = encode_line(line, self._terminator)
         await self._ready()
-        self._deliver(data)
+        self._forget_unread()
+        self._unread = self._deliver(data)
 
     async def query(self, line: str) -> str:
         data = encode_line(line, self._terminator)
         await self._ready()
-        answer = self._deliver(data)
-        end = answer.find(b"\n") + 1
-        if not end and len(answer) < LONGEST_LINE:
+        self._forget_unread()
+        self._unread = self._deliver(data)
+        return self._next_line()
+
+    async def poll(self) -> str | None:
+        if self._hung_up:
+            raise LinkError(CLOSED, f"{self.name}: the connection was lost, and what came meanwhile; ask again")
+        await self._ready()
+        self._unread += self._unasked()
+        return self._next_line() if self._unread else None
+
+    def _forget_unread(self) -> None:
+        """As a real link does, by a new session."""
+        if self._unread + self._unasked():
+            self.reopened += 1
+        self._unread = b""
+
+    def _next_line(self) -> str:
+        received = self._unread
+        end = received.find(self._terminator[-1:]) + 1
+        self._unread = received[end:] if end else b""
+        if not end and len(received) < LONGEST_LINE:
             raise self._silent()
         if not 0 < end <= LONGEST_LINE:
-            raise AnswerError(f"no end of line in {LONGEST_LINE} bytes", answer[:LONGEST_LINE])
-        return decode_line(answer[:end])
+            raise AnswerError(f"no end of line in {LONGEST_LINE} bytes", received[:LONGEST_LINE])
+        return decode_line(received[:end])
 
     async def query_many(self, lines: Sequence[str]) -> list[str]:
         return [await self.query(line) for line in lines]

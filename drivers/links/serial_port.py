@@ -61,10 +61,11 @@ def _open_session(port: str, baudrate: int, timeout: float) -> SerialSession:
 class SerialSession:
     """An open pyserial port with its timeouts set."""
 
-    def __init__(self, name: str, port: serial.Serial, close: Callable[[], object]) -> None:
+    def __init__(self, name: str, port: serial.Serial, close: Callable[[], object], line_end: bytes = b"\n") -> None:
         self._name = name
         self._port = port
         self._close = close
+        self._line_end = line_end
         self._interrupted = False
 
     def usable(self) -> bool:
@@ -72,6 +73,9 @@ class SerialSession:
             return not self._interrupted and not self._port.in_waiting
         except OSError:  # unplugged
             return False
+
+    def waiting(self) -> bool:
+        return bool(self._port.in_waiting)
 
     def send(self, data: bytes) -> None:
         import serial
@@ -82,8 +86,8 @@ class SerialSession:
             raise LinkError(TIMEOUT, f"{self._name} takes no data for {self._port.timeout} s") from error
 
     def receive(self) -> bytes:
-        line: bytes = self._port.read_until(b"\n", LONGEST_LINE)
-        if line.endswith(b"\n"):
+        line: bytes = self._port.read_until(self._line_end, LONGEST_LINE)
+        if line.endswith(self._line_end):
             return line
         if self._interrupted:
             raise LinkError(CLOSED, f"{self._name} was closed while an answer was due")

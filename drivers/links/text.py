@@ -50,6 +50,14 @@ class TextLink(Protocol):
         """Query one line after the other without other requests between them."""
         ...
 
+    async def poll(self) -> str | None:
+        """A line that came without a question, or None while there is none. Does not wait for one to begin.
+
+        Every question forgets the lines that came before it. A connection that went is an error here, never reopened:
+        what was sent on it is lost.
+        """
+        ...
+
     async def pause(self, seconds: float) -> None:
         """Let the instrument settle, s."""
         ...
@@ -60,6 +68,10 @@ class Session(Protocol):
 
     def usable(self) -> bool:
         """False when the peer hung up, or when something unread waits: the next answer could be the wrong one."""
+        ...
+
+    def waiting(self) -> bool:
+        """True when receive() has something to read, or the end of the connection to report."""
         ...
 
     def send(self, data: bytes) -> None: ...
@@ -156,6 +168,11 @@ class ThreadedTextLink:
             self._check_open()
             return await self._run(lambda stop: [self._transact(stop, data, answered=True) for data in requests])
 
+    async def poll(self) -> str | None:
+        async with self._lock:
+            self._check_open()
+            return await self._run(self._waiting_line)
+
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -202,12 +219,25 @@ class ThreadedTextLink:
                 session.send(data)
                 return decode_line(session.receive()) if answered else ""
             except Exception as error:
-                self._drop()
-                self._failed_at = time.monotonic()
-                problem = self._as_ours(error)
+                problem = self._failed(error)
                 if last or problem.code != CLOSED or stop.is_set():
                     raise problem from error
         raise AssertionError("unreachable")
+
+    def _waiting_line(self, stop: Event) -> str | None:
+        session = self._session
+        if session is None or stop.is_set():
+            raise LinkError(CLOSED, f"{self.name}: the connection was lost, and what came meanwhile; ask again")
+        try:
+            return decode_line(session.receive()) if session.waiting() else None
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> InstrumentError:
+        """What the caller is told; the session is over."""
+        self._drop()
+        self._failed_at = time.monotonic()
+        return self._as_ours(error)
 
     def _usable_session(self, stop: Event) -> Session:
         session = self._session

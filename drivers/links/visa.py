@@ -22,7 +22,7 @@ from drivers.errors import ADDRESS, CLOSED, DESCRIPTORS, PORT, REFUSED, TIMEOUT,
 from drivers.links.serial_port import SerialSession
 from drivers.links.text import LONGEST_LINE, Session, ThreadedTextLink
 
-_TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n"}
+_TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 # the port is written out: without it the portmapper would have to be asked; HiSLIP is another protocol
 _VXI11 = re.compile(r"TCPIP\d*::(?P<host>[^:,]+),(?P<port>\d{1,5})::(?P<device>(?!hislip)[^:]+)::INSTR", re.IGNORECASE)
 
@@ -48,24 +48,25 @@ class VisaLink(ThreadedTextLink):
         self,
         address: str,
         *,
-        terminator: Literal["LF", "CRLF"] = "LF",
+        terminator: Literal["LF", "CRLF", "CR"] = "LF",
         timeout: float = 2.0,
         spacing: float = 0.0,
     ) -> None:
         """timeout of connecting, of each send and of each answer, and least distance of two messages, in s.
 
-        The terminator ends what is sent; answers may end with LF or CR+LF.
+        The terminator ends what is sent; answers may end with LF or CR+LF, and with CR alone where it is CR.
         """
+        sent = _TERMINATORS[terminator]
         super().__init__(
             address,
-            partial(_open_session, address, timeout),
-            terminator=_TERMINATORS[terminator],
+            partial(_open_session, address, timeout, sent[-1:]),
+            terminator=sent,
             spacing=spacing,
             quarantine=timeout if address.upper().startswith("ASRL") else 0.0,
         )
 
 
-def _open_session(address: str, timeout: float) -> Session:
+def _open_session(address: str, timeout: float, line_end: bytes) -> Session:
     if (vxi11 := _VXI11.fullmatch(address)) is not None:
         from drivers.links.vxi11 import Vxi11Session
 
@@ -80,8 +81,8 @@ def _open_session(address: str, timeout: float) -> Session:
             address,
             open_timeout=milliseconds,
             timeout=milliseconds,
-            read_termination="\n",
-            write_termination="\n",
+            read_termination=line_end.decode(),
+            write_termination=line_end.decode(),
         )
     except ValueError as error:  # select() inside PyVISA-py with a descriptor above 1023
         raise LinkError(
@@ -90,21 +91,21 @@ def _open_session(address: str, timeout: float) -> Session:
     except Exception as error:  # PyVISA-py raises plain Exception, VisaIOError and SerialException here
         raise _open_error(address, is_socket, error) from error
     try:
-        return _wrapped(address, timeout, is_socket, resource)
+        return _wrapped(address, timeout, line_end, is_socket, resource)
     except BaseException:
         resource.close()
         raise
 
 
-def _wrapped(address: str, timeout: float, is_socket: bool, resource: Any) -> Session:
+def _wrapped(address: str, timeout: float, line_end: bytes, is_socket: bool, resource: Any) -> Session:
     interface = resource.visalib.sessions[resource.session].interface
     if is_socket:
-        return _SocketSession(address, timeout, resource, interface)
+        return _SocketSession(address, timeout, line_end, resource, interface)
     try:
         interface.exclusive = True
     except OSError as error:
         raise LinkError(PORT, f"{address} is in use by another program; close it there") from error
-    return SerialSession(address, interface, resource.close)
+    return SerialSession(address, interface, resource.close, line_end)
 
 
 def _open_error(address: str, is_socket: bool, error: Exception) -> LinkError:
@@ -118,9 +119,10 @@ def _open_error(address: str, is_socket: bool, error: Exception) -> LinkError:
 class _SocketSession:
     """A PyVISA-py socket resource."""
 
-    def __init__(self, address: str, timeout: float, resource: Any, interface: socket.socket) -> None:
+    def __init__(self, address: str, timeout: float, line_end: bytes, resource: Any, interface: socket.socket) -> None:
         self._address = address
         self._timeout = timeout
+        self._line_end = line_end
         self._resource = resource
         self._visa = resource.visalib.sessions[resource.session]
         self._socket = interface
@@ -137,7 +139,10 @@ class _SocketSession:
 
     def usable(self) -> bool:
         # Readable while nobody asked: the peer hung up (EA does after 5 s of silence), or an answer came late.
-        return not self._visa._pending_buffer and not self._poll(select.POLLIN, 0.0)
+        return not self.waiting()
+
+    def waiting(self) -> bool:
+        return bool(self._visa._pending_buffer) or self._poll(select.POLLIN, 0.0)
 
     def send(self, data: bytes) -> None:
         if not self._poll(select.POLLOUT, self._timeout):
@@ -147,7 +152,9 @@ class _SocketSession:
     def receive(self) -> bytes:
         deadline = time.monotonic() + self._timeout
         line = bytearray()
-        while not line.endswith(b"\n"):
+        if already_read := len(self._visa._pending_buffer):  # what came together with the line before
+            line += self._visa.read(already_read)[0]
+        while not line.endswith(self._line_end):
             if len(line) >= LONGEST_LINE:
                 raise AnswerError(f"no end of line in {len(line)} bytes", bytes(line))
             if not self._poll(select.POLLIN, max(0.0, deadline - time.monotonic())):

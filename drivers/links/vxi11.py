@@ -54,6 +54,9 @@ class Vxi11Session:
         self._is_healthy = self._is_healthy and not self._records.readable()
         return self._is_healthy
 
+    def waiting(self) -> bool:
+        return self._records.readable()  # only the end of the connection: VXI-11 speaks when it is asked
+
     def send(self, data: bytes) -> None:
         self._records.start(self._timeout)
         while data:

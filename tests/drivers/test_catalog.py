@@ -21,6 +21,12 @@ def link(kind: str) -> Link:
         ("ea_bt20000", "cycler", {"unit": 1}),
         ("ea_psb10000", "cycler", {}),
         ("hioki_bt3562", "impedance_meter", {"resistance_ohm": 0.03, "voltage_v": 45, "rate": "SLOW"}),
+        ("hioki_bt4560", "spectrum_meter", {}),
+        ("hioki_bt4560", "spectrum_meter", {"range_ohm": 0.3, "max_voltage_v": 20, "rate": "SLOW"}),
+        ("gwinstek_gpt9800", "insulation_tester", {"max_voltage_v": 500}),
+        ("espec_p300", "chamber", {}),
+        ("espec_p300", "chamber", {"address": 2}),
+        ("keyence_sr1000", "code_reader", {"read_error": "NG"}),
         ("icpdas_tm_th8", "temperature_scanner", {"units": [1, 2]}),
         ("keithley_daq6510", "temperature_scanner", {"channels": "101:108", "thermistor_ohm": 5000}),
         ("keithley_daq6510", "temperature_scanner", {"channels": [101, 102], "thermocouple": "T"}),
@@ -48,6 +54,8 @@ async def test_every_driver_by_name(name: str, role: str, settings: dict[str, ob
         ("ea_bt20000", {"unit": 1.0}, "must be integer, not 1.0"),
         ("keithley_daq6510", {"channels": 101}, "must be text or integers, not 101"),
         ("plc_interlock", {"heartbeat_timeout_s": "3"}, "must be number"),
+        ("gwinstek_gpt9800", {}, "driver gwinstek_gpt9800 needs the setting 'max_voltage_v' (number)"),
+        ("espec_p300", {"address": "2"}, "must be integer, not '2'"),
     ],
 )
 def test_settings_are_strict(name: str, settings: dict[str, object], message: str) -> None:

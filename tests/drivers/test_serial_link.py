@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from drivers.errors import AnswerError
-from drivers.links import SerialLink
+from drivers.links import SerialLink, VisaLink
 from tests.drivers.peers import Pty, answering, pty_peer, tcp_peer
-from tests.drivers.test_visa_link import code_of
+from tests.drivers.test_visa_link import code_of, polled
 
 TIMEOUT = 0.2
 
@@ -154,3 +154,27 @@ async def test_a_serial_server() -> None:
         assert await link.query("A?") == "1"
         await link.close()
     assert await code_of(link.open()) == "E-LINK-REFUSED"
+
+
+async def test_lines_nobody_asked_for_are_polled() -> None:
+    async with pty_peer(answering_in_turn(b"1\r\nUNASKED\r\n")) as pty:
+        link = SerialLink(pty.port, timeout=TIMEOUT)
+        await link.open()
+        assert await link.poll() is None
+        assert await link.query("A?") == "1"
+        assert await polled(link) == "UNASKED"
+        pty.unplug()
+        assert await code_of(link.poll()) == "E-LINK-CLOSED"
+        await link.close()
+
+
+async def test_visa_ends_lines_of_a_serial_port_with_cr_alone() -> None:
+    async def reader(pty: Pty) -> None:
+        assert await pty.receive(4) == b"LON\r"
+        pty.send(b"OK,LON\r")
+
+    async with pty_peer(reader) as pty:
+        link = VisaLink(f"ASRL{pty.port}::INSTR", terminator="CR", timeout=TIMEOUT)
+        await link.open()
+        assert await link.query("LON") == "OK,LON"
+        await link.close()

@@ -30,6 +30,13 @@ async def code_of(request: object) -> str:
     return caught.value.code
 
 
+async def polled(link: TextLink) -> str:
+    """The next line that comes without a question."""
+    while (line := await link.poll()) is None:
+        pass
+    return line
+
+
 async def test_asks_and_answers() -> None:
     async with tcp_peer(answering(EA)) as port:
         link: TextLink = visa(port)
@@ -286,3 +293,80 @@ async def test_a_serial_port_by_visa_address() -> None:
         await second.open()
         assert await second.query("*IDN?") == "HIOKI"
         await second.close()
+
+
+async def test_lines_nobody_asked_for_are_polled_and_none_is_waited_for() -> None:
+    more = asyncio.Event()
+
+    async def reader(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r")
+        writer.write(b"OK,LON\rFIRST\rSECOND\r")
+        await more.wait()
+        writer.write(b"THIRD\r")
+        await reader.read()
+
+    async with tcp_peer(reader) as port:
+        link = VisaLink(f"TCPIP::127.0.0.1::{port}::SOCKET", terminator="CR", timeout=TIMEOUT)
+        await link.open()
+        assert await link.poll() is None
+        assert await link.query("LON") == "OK,LON"
+        assert [await link.poll(), await link.poll(), await link.poll()] == ["FIRST", "SECOND", None]
+        more.set()
+        assert await polled(link) == "THIRD"
+        assert link.reopened == 0
+        await link.close()
+
+
+async def test_a_question_forgets_the_lines_before_it() -> None:
+    answered = asyncio.Event()
+
+    async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"UNASKED\r")
+        answered.set()
+        await reader.read()
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r")
+        writer.write(b"OK,LON\r")
+        await reader.read()
+
+    async with tcp_peer(talkative, answers) as port:
+        link = VisaLink(f"TCPIP::127.0.0.1::{port}::SOCKET", terminator="CR", timeout=TIMEOUT)
+        await link.open()
+        await answered.wait()
+        assert await link.query("LON") == "OK,LON"
+        assert await link.poll() is None
+        await link.close()
+
+
+async def test_polling_reports_a_lost_connection_until_the_next_question() -> None:
+    async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"ONE\n")
+
+    async with tcp_peer(hangs_up, answering(EA)) as port:
+        link = visa(port)
+        await link.open()
+        assert await link.query("A?") == "ONE"
+        assert await code_of(polled(link)) == "E-LINK-CLOSED"
+        assert await code_of(link.poll()) == "E-LINK-CLOSED"
+        assert await link.query("*IDN?") == "EA"
+        assert await link.poll() is None
+        await link.close()
+
+
+async def test_half_a_line_is_not_a_line() -> None:
+    sent = asyncio.Event()
+
+    async def stutters(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HALF")
+        sent.set()
+        await reader.read()
+
+    async with tcp_peer(stutters) as port:
+        link = visa(port)
+        await link.open()
+        await sent.wait()
+        assert await code_of(polled(link)) == "E-LINK-TIMEOUT"
+        await link.close()
+    assert await code_of(link.poll()) == "E-LINK-CLOSED"

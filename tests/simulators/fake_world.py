@@ -23,6 +23,7 @@ class FakeWorld:
         self.y_capacitance = 2e-7
         self.code_label: str | None = "PHE96-004711"
         self.bms_code = "PHE96-004711"
+        self.broken_thermistor: int | None = None
         self.set_point: float | None = None
         self.chamber_degc = 25.0
         self.source: Source | None = None

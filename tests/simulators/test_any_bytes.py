@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 from hypothesis import given
@@ -10,12 +11,16 @@ from hypothesis import strategies as st
 from config.dut import shipped_dut_models
 from simulators.bms_gateway import BmsGateway
 from simulators.bt3562 import Bt3562Instrument
+from simulators.bt4560 import FREQUENCIES, Bt4560Instrument
 from simulators.bt20000_modbus import BtInstrument
 from simulators.daq6510_parameters import ERRORS as DAQ_ERRORS
 from simulators.daq6510_scpi import DaqInstrument
 from simulators.ea_quantities import Quantity
+from simulators.espec_p300 import HIGHEST_DEGC, LOWEST_DEGC, P300, P300Bus
+from simulators.gpt9800 import GptInstrument
 from simulators.plc import PlcInterlock
 from simulators.psb10000_scpi import ERRORS, PsbInstrument
+from simulators.sr1000 import Sr1000
 from simulators.tm_th8 import Th8Bus
 from tests.simulators.fake_world import FakeWorld
 
@@ -73,6 +78,28 @@ daq_headers = st.sampled_from(
 )
 
 
+gpt_headers = st.sampled_from(
+    [
+        "MANU:EDIT:MODE IR\nMANU:IR:VOLT",
+        "MANU:IR:RLOS",
+        "MANU:IR:TTIM",
+        "MANU:IR:REF",
+        "MANU:RTIM",
+        "MAIN:FUNC",
+        "FUNC:TEST",
+        "MEAS?",
+        "TEST:RET",
+        "SYST:ERR?",
+    ]
+)
+p300_headers = st.sampled_from(
+    ["TEMP,", "TEMP, S", "TEMP, S20 H", "MODE,", "POWER,", "PRGM,", "TEMP?", "MON?", "ALARM?"]
+)
+bt4560_headers = st.sampled_from(
+    [":FREQ", ":RANG", ":FUNC", ":SAMP:RATE Z,", ":SAMP:RATE", ":CALC:AVER", ":TRIG:SOUR", "*TRG", ":FETC?", "*RST"]
+)
+
+
 def commands(headers: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.builds(lambda *parts: " ".join(parts), headers, st.one_of(numbers, words)), max_size=20)
 
@@ -85,6 +112,12 @@ def test_any_bytes_to_the_text_instruments(data: bytes) -> None:
     for line_feed in (psb, daq):
         assert line_feed.face().receive(data + b"\n")[-1:] in (b"", b"\n")
     assert meter.face().receive(data + b"\r\n")[-2:] in (b"", b"\r\n")
+    gpt = GptInstrument(FakeWorld(), "1")  # type: ignore[arg-type]
+    spectrum_meter = Bt4560Instrument(FakeWorld(), (0, 0), 1)  # type: ignore[arg-type]
+    chamber = P300Bus({None: P300(FakeWorld())})  # type: ignore[arg-type]
+    for carriage_return in (gpt, spectrum_meter, chamber):
+        assert carriage_return.face().receive(data + b"\r\n")[-2:] in (b"", b"\r\n")
+    assert Sr1000(FakeWorld()).face().receive(data + b"\r")[-1:] in (b"", b"\r", b"\x03")  # type: ignore[arg-type]
 
 
 @given(commands(psb_headers))
@@ -180,3 +213,46 @@ def test_any_request_to_the_register_instruments(pdus: list[bytes]) -> None:
             assert answer is not None
             assert answer[0] in (pdu[0], pdu[0] | 0x80)
             assert len(answer) <= 253
+
+
+@given(commands(gpt_headers), st.lists(st.floats(0, 2000), min_size=20, max_size=20))
+def test_any_settings_of_the_insulation_tester_keep_it_inside_its_ranges(
+    lines: list[str], moments: list[float]
+) -> None:
+    world = FakeWorld()
+    gpt = GptInstrument(world, "1")  # type: ignore[arg-type]
+    face = gpt.face()
+    for line, moment in zip(lines, sorted(moments), strict=False):
+        world.time = moment
+        gpt.elapse()
+        answer = face.receive(line.encode() + b"\n")
+        assert answer == b"" or answer.endswith(b"\r\n")
+        assert 0.05 <= gpt.device.kilovolts <= 1
+        shown = gpt.device.reading()
+        assert 0 <= shown.kilovolts <= 1
+        assert 0 <= shown.mohm <= 9999
+
+
+@given(commands(p300_headers))
+def test_any_settings_of_the_chamber_keep_the_set_point_inside_its_limits(lines: list[str]) -> None:
+    world = FakeWorld()
+    chamber = P300(world)  # type: ignore[arg-type]
+    face = P300Bus({None: chamber}).face()
+    for line in lines:
+        assert face.receive(line.encode() + b"\r\n").endswith(b"\r\n"), "every command has an answer"
+        assert LOWEST_DEGC <= chamber.low_limit <= chamber.set_point <= chamber.high_limit <= HIGHEST_DEGC
+        assert world.set_point == (chamber.set_point if chamber.mode == "CONSTANT" else None)
+
+
+@given(commands(bt4560_headers), st.lists(st.floats(0, 2000), min_size=20, max_size=20))
+def test_any_settings_of_the_spectrum_meter_end_in_numbers(lines: list[str], moments: list[float]) -> None:
+    world = FakeWorld()
+    meter = Bt4560Instrument(world, (0, 0), 1)  # type: ignore[arg-type]
+    face = meter.face()
+    for line, moment in zip(lines, sorted(moments), strict=False):
+        world.time = moment
+        meter.elapse()
+        answer = face.receive(line.encode() + b"\r")
+        assert answer == b"" or answer.endswith(b"\r\n")
+        assert FREQUENCIES[0] <= meter.device.frequency <= FREQUENCIES[1]
+        assert all(map(math.isfinite, map(float, face.receive(b":FETC?\r").split(b","))))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulators.bt3562 import RESISTANCE_RANGES, VOLTAGE_RANGES, Bt3562Face, Bt3562Instrument
+from simulators.bt3562 import RESISTANCE_RANGES, VOLTAGE_RANGES, Bt3562Instrument
+from simulators.hioki import HiokiFace
 from tests.simulators.fake_world import FakeWorld
 
 CELLS = (0, 11)  # 12 cells of the fake battery: 44.4 V, 14.4 mohm
@@ -16,52 +17,52 @@ def meter(world: FakeWorld) -> Bt3562Instrument:
 
 
 @pytest.fixture
-def face(meter: Bt3562Instrument) -> Bt3562Face:
+def face(meter: Bt3562Instrument) -> HiokiFace:
     return meter.face()
 
 
-def say(face: Bt3562Face, *lines: str) -> str:
+def say(face: HiokiFace, *lines: str) -> str:
     answers = [face.receive(line.encode() + b"\r\n") for line in lines]
     return answers[-1].decode()
 
 
-def ready(face: Bt3562Face) -> Bt3562Face:
+def ready(face: HiokiFace) -> HiokiFace:
     say(face, ":TRIG:SOUR IMM", ":INIT:CONT OFF")
     return face
 
 
-def test_identity_has_no_serial_number(face: Bt3562Face) -> None:
+def test_identity_has_no_serial_number(face: HiokiFace) -> None:
     assert say(face, "*IDN?") == "HIOKI,BT3562,0,V1.00\r\n"
 
 
 @pytest.mark.parametrize("line", [b"*IDN?\r", b"*IDN?\r\n", b"\n*IDN?\r", b"*idn?\r\n"])
-def test_lines_end_in_cr_and_an_lf_may_follow(face: Bt3562Face, line: bytes) -> None:
+def test_lines_end_in_cr_and_an_lf_may_follow(face: HiokiFace, line: bytes) -> None:
     assert face.receive(line).startswith(b"HIOKI")
 
 
-def test_bytes_that_dribble_in(face: Bt3562Face) -> None:
+def test_bytes_that_dribble_in(face: HiokiFace) -> None:
     answers = [face.receive(bytes([byte])) for byte in b"*IDN?\r\n*TST?\r\n"]
     assert b"".join(answers) == b"HIOKI,BT3562,0,V1.00\r\n0\r\n"
 
 
 @pytest.mark.parametrize("line", ["*IDN", "NONSENSE?", ":RES:RANG", ":RES:RANG much", ":FUNC WATT", "*IDN? 1"])
-def test_a_wrong_command_gets_no_answer_and_sets_the_command_error(face: Bt3562Face, line: str) -> None:
+def test_a_wrong_command_gets_no_answer_and_sets_the_command_error(face: HiokiFace, line: str) -> None:
     say(face, "*CLS")
     assert say(face, line) == ""
     assert say(face, "*ESR?") == "32\r\n"
     assert say(face, "*ESR?") == "0\r\n", "reading clears"
 
 
-def test_power_on_shows_in_the_event_status(face: Bt3562Face) -> None:
+def test_power_on_shows_in_the_event_status(face: HiokiFace) -> None:
     assert say(face, "*ESR?") == "128\r\n"
 
 
-def test_an_error_discards_the_rest_of_its_line(face: Bt3562Face) -> None:
+def test_an_error_discards_the_rest_of_its_line(face: HiokiFace) -> None:
     assert say(face, ":FUNC RES;NONSENSE;:FUNC VOLT") == ""
     assert say(face, ":FUNC?") == "RESISTANCE\r\n"
 
 
-def test_read_needs_triggering_by_the_host(face: Bt3562Face) -> None:
+def test_read_needs_triggering_by_the_host(face: HiokiFace) -> None:
     say(face, "*CLS")
     assert say(face, ":READ?") == "", "measures continuously after power-on"
     assert say(face, "*ESR?") == "16\r\n"
@@ -70,7 +71,7 @@ def test_read_needs_triggering_by_the_host(face: Bt3562Face) -> None:
     assert say(face, ":READ?") == ""
 
 
-def test_reading_of_module_1(face: Bt3562Face) -> None:
+def test_reading_of_module_1(face: HiokiFace) -> None:
     resistance, voltage = say(ready(face), ":READ?").removesuffix("\r\n").split(",")
     assert (len(resistance), len(voltage)) == (11, 11)
     assert resistance[0] == " "
@@ -146,7 +147,7 @@ def test_the_bt3562a_reads_up_to_100_volts(world: FakeWorld) -> None:
     assert say(face, ":VOLT:RANG 100", ":READ?").endswith(", 100.000E+7\r\n")
 
 
-def test_a_range_that_is_set_is_kept(face: Bt3562Face) -> None:
+def test_a_range_that_is_set_is_kept(face: HiokiFace) -> None:
     say(ready(face), ":RES:RANG 0.003", ":VOLT:RANG 50")
     assert say(face, ":AUT?") == "OFF\r\n"
     assert say(face, ":RES:RANG?") == "3.0000E-3\r\n"
@@ -155,17 +156,17 @@ def test_a_range_that_is_set_is_kept(face: Bt3562Face) -> None:
 
 
 @pytest.mark.parametrize("line", [":VOLT:RANG 100", ":RES:RANG 3200", ":RES:RANG -1"])
-def test_a_range_beyond_the_instrument_is_an_execution_error(face: Bt3562Face, line: str) -> None:
+def test_a_range_beyond_the_instrument_is_an_execution_error(face: HiokiFace, line: str) -> None:
     say(face, "*CLS", line)
     assert say(face, "*ESR?") == "16\r\n"
 
 
 @pytest.mark.parametrize(("function", "fields"), [("RV", 2), ("RES", 1), ("VOLTAGE", 1)])
-def test_functions(face: Bt3562Face, function: str, fields: int) -> None:
+def test_functions(face: HiokiFace, function: str, fields: int) -> None:
     assert len(say(ready(face), f":FUNC {function}", ":READ?").split(",")) == fields
 
 
-def test_headers_are_off_until_asked_for(face: Bt3562Face) -> None:
+def test_headers_are_off_until_asked_for(face: HiokiFace) -> None:
     assert say(face, ":SAMP:RATE?") == "SLOW\r\n"
     say(face, ":SYST:HEAD ON")
     assert say(face, ":SAMP:RATE?") == ":SAMPLE:RATE SLOW\r\n"
@@ -173,13 +174,13 @@ def test_headers_are_off_until_asked_for(face: Bt3562Face) -> None:
     assert say(face, ":SAMP:RATE?") == "SLOW\r\n"
 
 
-def test_fetch_repeats_the_last_reading(face: Bt3562Face) -> None:
+def test_fetch_repeats_the_last_reading(face: HiokiFace) -> None:
     reading = say(ready(face), ":READ?")
     assert say(face, ":FETC?") == reading
     assert say(face, ":ESR0?") == "1\r\n", "end of measurement"
 
 
-def test_an_external_trigger_measures_for_fetch(face: Bt3562Face) -> None:
+def test_an_external_trigger_measures_for_fetch(face: HiokiFace) -> None:
     say(face, "*CLS", ":INIT:CONT OFF", "*TRG")
     assert say(face, "*ESR?") == "16\r\n", "the trigger source is immediate"
     say(face, ":TRIG:SOUR EXT", "*TRG")
@@ -196,7 +197,7 @@ def test_an_external_trigger_measures_for_fetch(face: Bt3562Face) -> None:
         (":SAMP:RATE EXF", ":SAMP:RATE?", "EXFAST"),
     ],
 )
-def test_settings_without_effect_are_kept(face: Bt3562Face, command: str, query: str, answer: str) -> None:
+def test_settings_without_effect_are_kept(face: HiokiFace, command: str, query: str, answer: str) -> None:
     assert say(face, command, query) == f"{answer}\r\n"
 
 

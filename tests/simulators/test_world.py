@@ -185,7 +185,7 @@ def test_no_limit_of_the_source_is_ever_passed(data: st.DataObject) -> None:
 
 
 def test_what_was_charged_is_in_the_cells() -> None:
-    it = connected()
+    it = connected(self_discharge=0.0)
     before = it.world.pack.cell_socs() * it.world.pack.cell_capacities_ah
     it.world.drive(CHARGE_15A)
     it.wait(1200)
