@@ -184,6 +184,8 @@ class LineConfig(Strict):
     http: HttpConfig = HttpConfig()
     broker: BrokerConfig = EmbeddedBroker()
     grade_rules: str = "default"
+    # thresholds of this site, in place of the rules' own
+    grade_parameters: dict[str, str | int | bool] = {}
     stations: dict[Name, StationConfig]
     simulation: SimulationConfig | None = None
 

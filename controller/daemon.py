@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ from controller.clock import Clock
 from controller.journal import Journal
 from controller.line import Line
 from controller.publisher import BrokerSettings, Publisher
+from controller.recipes import LIBRARY
 from controller.report import write_report
 from controller.station import Station
 from controller.topics import StationState, rfc3339
 from controller.wire import wire_links
-from sequences import GradeRules
+from sequences import FaultError, GradeRules
 
 DRAIN_WITHIN = 3.0  # wall s to hand the last messages to the broker
-LIBRARY = Path(__file__).parent.parent / "sequences" / "library"
 
 log = structlog.get_logger()
 
@@ -50,14 +50,16 @@ class PortInUseError(Exception):
     code = "E-HTTP-PORT"
 
 
-def load_grade_rules(name: str) -> GradeRules:
-    """The shipped rules of this name, or a file; raises DocumentError."""
+def load_grade_rules(name: str, parameters: Mapping[str, Any] | None = None) -> GradeRules:
+    """The shipped rules of this name, or a file, with a site's thresholds; raises DocumentError."""
     shipped = LIBRARY / f"grades_{name}.yaml"
     document: Document = read_document(shipped if shipped.exists() else Path(name))
     try:
-        return GradeRules.model_validate(document.data)
+        return GradeRules.from_data(document.data, parameters)
     except ValidationError as error:
         raise first_validation_error(document, error, "E-GRADES") from None
+    except FaultError as fault:
+        raise document.error(fault.code or "E-GRADES", fault.path, str(fault)) from None
 
 
 async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
@@ -66,7 +68,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
     Raises DocumentError, JournalError, BrokerError or PortInUseError when it cannot start.
     """
     state_dir = Path(config.state_dir)
-    models, rules = shipped_dut_models(), load_grade_rules(config.grade_rules)
+    models, rules = shipped_dut_models(), load_grade_rules(config.grade_rules, config.grade_parameters)
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(_stop_signals())
         listener = stack.enter_context(_listener(config.http))

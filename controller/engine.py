@@ -1,4 +1,4 @@
-"""Runs a recipe's steps on a station: shows them samples, does what they ask, records what happened."""
+"""Runs a recipe's program on a station: shows it samples, does what it asks, records what happened."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from typing import Any
 
 from controller.clock import Clock
 from controller.instruments import Instruments
-from controller.journal import Event, Journal
+from controller.journal import Event, Journal, JournalError
+from controller.requests import Requests, Surroundings
 from controller.run import Recorder, Run
 from controller.sampler import Sampler
+from drivers import InstrumentError
 from sequences import (
-    Action,
+    Answer,
+    Begun,
+    Directive,
     Drive,
-    Ended,
+    Finish,
+    GradeRules,
+    Moment,
     NoCurrent,
-    PlannedStep,
+    Request,
     Sample,
+    StandStill,
     StepRecord,
-    StepRun,
-    TakeReadings,
+    Turn,
     Verdict,
-    View,
-    run_of,
 )
+
+_SetPoint = Drive | NoCurrent
 
 
 class RunFailedError(Exception):
@@ -56,25 +62,35 @@ class _Held:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    key: int
+    answer: Answer
+
+
 class Engine:
     """The only one who drives the cycler while a run executes. `feed` gets every sample of the station, in order."""
 
-    def __init__(self, instruments: Instruments, sampler: Sampler, clock: Clock, journal: Journal, run: Run) -> None:
+    def __init__(
+        self, instruments: Instruments, sampler: Sampler, clock: Clock, journal: Journal, run: Run,
+        rules: GradeRules, surroundings: Surroundings,
+    ) -> None:  # fmt: skip
         self._instruments, self._sampler, self._clock = instruments, sampler, clock
-        self._journal, self._run = journal, run
+        self._journal, self._run, self._surroundings = journal, run, surroundings
+        self._requests = Requests(instruments, sampler, clock, journal, run, rules, surroundings)
         self._recorder = Recorder(journal, run)
-        self._samples: asyncio.Queue[Sample | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Sample | _Answered | None] = asyncio.Queue()
+        self._group: asyncio.TaskGroup | None = None
+        self._pending: dict[int, tuple[Request, asyncio.Task[None] | None]] = {}
         self._held = _Held()
-        self._held_in_step = 0.0
         self._held_total = 0.0
-        self._action: Action = NoCurrent()
+        self._set_point: _SetPoint = NoCurrent()
         self._output_on = False
-        self._index = 0
         self._finished = False
-        self.progress = Progress(count=len(run.plan), estimated_total=sum(run.expected))
+        self.progress = Progress(count=len(run.forecast.steps), estimated_total=run.forecast.seconds)
 
     def feed(self, sample: Sample) -> None:
-        self._samples.put_nowait(sample)
+        self._queue.put_nowait(sample)
 
     # ---- hold and resume, asked for by the station
 
@@ -83,7 +99,7 @@ class Engine:
         if self._finished:
             return  # nothing flows any more
         self._held.requested = True
-        self._samples.put_nowait(None)  # do not wait for the next scan
+        self._queue.put_nowait(None)  # do not wait for the next scan
         await self._held.reached.wait()
 
     async def resume(self) -> None:
@@ -92,111 +108,186 @@ class Engine:
         if not held.requested:
             return
         held.requested = False
-        self._samples.put_nowait(None)
+        self._queue.put_nowait(None)
         await held.ended.wait()
 
     # ---- running
 
-    async def execute(self) -> None:
-        """Run every step; raises InstrumentError, JournalError, or RunFailedError. Outputs are left to the station."""
-        last = await self._do(NoCurrent())
-        for planned in self._run.plan:
-            record, last = await self._run_step(planned, last)
-            self._run.records.append(record)
-            with self._clock.hold():
-                await self._journal.flush()
-            if not record.complete:
-                reason = f"step {record.label} ran into its {record.reason}"
-                raise RunFailedError("E-STEP-OVERDUE", reason, Verdict.INCONCLUSIVE)
+    async def execute(self) -> Finish:
+        """Run the recipe to its end, its own or a failure's; outputs are left to the station.
+
+        Raises InstrumentError, JournalError or RunFailedError for what no route of a recipe can mend.
+        """
+        failure: Exception | None = None
+        finish = Finish(Verdict.ERROR)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                finish = await self._play()
+            except (InstrumentError, JournalError, RunFailedError) as error:
+                failure = error  # an ExceptionGroup around it would tell nobody anything
+            for _, task in self._pending.values():
+                if task is not None:
+                    task.cancel()
+        if failure is not None:
+            raise failure
+        return finish
+
+    async def _play(self) -> Finish:
+        program = self._run.program
+        sample = await self._do(NoCurrent())
+        turn = program.start(self._moment(sample))
+        while turn.finish is None:
+            sample, answers = await self._carry_out(turn, sample)
+            turn = program.update(self._moment(sample, answers))
+            self._show(sample)
+        await self._carry_out(turn, sample)
         await self._do(NoCurrent())
         if self._held.requested:  # asked for while the last step was ending
-            await self._serve_hold(NoCurrent())
+            await self._serve_hold(NoCurrent(), sample)
         self._finished = True
+        return turn.finish
 
-    async def _run_step(self, planned: PlannedStep, last: Sample) -> tuple[StepRecord, Sample]:
-        """Run one step; `last` ended the one before, and the charge counted since then is this step's."""
-        logic = run_of(planned.step, self._run.dut)
-        self._sampler.sample_every(logic.sample_period)
-        if self._held.requested:
-            await self._serve_hold(NoCurrent())  # before the new step switches anything on
-        at_start = last.counters
-        started = last.t
-        self._held_in_step = 0.0
-        readings: dict[str, tuple[float | None, ...]] = {}
+    def _moment(self, sample: Sample, answers: dict[int, Answer] | None = None) -> Moment:
+        return Moment(sample, sample.t - self._run.started - self._held_total, answers or {})
 
-        def view(sample: Sample) -> View:
-            step_time = round(sample.t - started - self._held_in_step, 6)  # Unix seconds in a double: 0.2 us
-            total = sample.t - self._run.started - self._held_total
-            self._show(planned, logic, step_time, total)
-            return View(sample, step_time, total, at_start, self._run.dut, self._run.capacity_estimate)
+    async def _carry_out(self, turn: Turn, sample: Sample) -> tuple[Sample, dict[int, Answer]]:
+        """Record what began and ended, do what is asked; then the next sample or answer for the program."""
+        await self._record(turn)
+        acted = False
+        for directive in turn.directives:
+            if directive.cancel:
+                self._withdraw(directive.key)
+            elif isinstance(directive.action, Drive | NoCurrent):
+                if self._held.requested:
+                    await self._serve_hold(NoCurrent(), sample)  # before the new step switches anything on
+                sample, acted = await self._do(directive.action), True
+                self._recorder.add(sample)
+            else:
+                self._begin(directive)
+        if acted or turn.finish is not None:
+            return sample, {}
+        return await self._next(sample)
 
-        self._note("step.started", {"step": planned.index, "label": planned.label, "kind": planned.step.step})
-        sample = await self._do(logic.start(view(last)))
-        started = sample.t  # the step's clock starts when its current flows
-        self._index = planned.index
-        self._recorder.add(sample, planned.index)
-        while not isinstance(answer := logic.update(view(sample)), Ended):
-            match answer:
-                case None:
-                    sample = await self._next()
-                case TakeReadings():
-                    readings = await self._take_readings(answer)
-                    sample = await self._next()
-                case _:
-                    sample = await self._do(answer)
-                    self._recorder.add(sample, planned.index)
-        record = StepRecord(
-            planned.index, planned.name, planned.label, started, sample.t, answer.reason, answer.complete, readings
-        )
-        counters = sample.counters
-        body = {
-            "step": planned.index,
-            "label": planned.label,
-            "reason": answer.reason,
-            "complete": answer.complete,
-            "charge_ah": counters.net_ah - at_start.net_ah,
-            "energy_wh": counters.net_wh - at_start.net_wh,
-            "readings": {name: list(values) for name, values in readings.items()},
-        }
-        self._note("step.ended", body, sample.t)
-        return record, sample
+    async def _record(self, turn: Turn) -> None:
+        """Events to the journal; an ended step is durable before the next one switches anything."""
+        ended = False
+        for event in turn.events:
+            if isinstance(event, Begun):
+                self._note("step.started", {"step": event.index, "label": event.label, "kind": event.kind})
+                self._follow_steps()
+            else:
+                self._recorder.end()
+                self._run.records.append(event)
+                self._note("step.ended", _body(event), event.ended)
+                ended = True
+        if turn.events:
+            self._follow_steps()
+            self._surroundings.hold_to(self._run)
+        if ended:
+            with self._clock.hold():
+                await self._journal.flush()
 
-    async def _next(self) -> Sample:
-        """The next sample for the running step; a hold is served here and hides its samples from the step."""
+    def _follow_steps(self) -> None:
+        """Samples, their period and which are kept follow the steps that run now."""
+        active = self._run.program.active
+        if active:
+            self._recorder.begin(active[0].index, active[0].step.record)
+        self._adapt_period()
+
+    def _adapt_period(self) -> None:
+        wanted = [leaf.sample_period for leaf in self._run.program.active] + [self._recorder.burst_period]
+        self._sampler.sample_every(min((period for period in wanted if period is not None), default=None))
+
+    async def _next(self, latest: Sample) -> tuple[Sample, dict[int, Answer]]:
+        """The next sample or answer for the program; a hold is served here and hides its samples from the steps."""
         while True:
             if self._held.requested:
-                return await self._serve_hold(self._action)
-            sample = await self._samples.get()
-            if sample is not None:
-                self._recorder.add(sample, self._index)
-                if isinstance(self._action, Drive) and sample.good("output_on") == 0:
+                return await self._serve_hold(self._set_point, latest)
+            item = await self._queue.get()
+            if isinstance(item, _Answered):
+                if self._pending.pop(item.key, None) is not None:
+                    return latest, {item.key: item.answer}
+            elif item is not None:
+                self._recorder.add(item)
+                self._adapt_period()
+                if isinstance(self._set_point, Drive) and item.good("output_on") == 0:
                     reason = "the cycler's output went off while it should drive"
                     raise RunFailedError("E-OUTPUT-LOST", reason, Verdict.ERROR)
-                return sample
+                return item, {}
 
-    async def _serve_hold(self, interrupted: Action) -> Sample:
-        """Output off until `resume`; returns the sample that shows the interrupted action at work again."""
+    async def _serve_hold(self, interrupted: _SetPoint, latest: Sample) -> tuple[Sample, dict[int, Answer]]:
+        """Output off until `resume`; returns the sample that shows the interrupted set point at work again."""
         since, held = self._clock.now(), self._held
         sample = await self._do(NoCurrent())
-        self._recorder.add(sample, self._index)
+        self._recorder.add(sample)
+        interrupted_requests = self._interrupt_requests()
+        parked = any(leaf.step.pause == "park" for leaf in self._run.program.active)
+        if parked:
+            await self._surroundings.park()
         held.reached.set()
+        answered: list[_Answered] = []  # meanwhile: the steps hear of it after the hold
         while held.requested:
-            if (waited := await self._samples.get()) is not None:
-                self._recorder.add(waited, self._index)
+            waited = await self._queue.get()
+            if isinstance(waited, Sample):
+                self._recorder.add(waited)
+            elif waited is not None:
+                answered.append(waited)
+        if parked:
+            await self._surroundings.unpark()
         sample = await self._do(interrupted)
-        self._recorder.add(sample, self._index)
-        self._held_in_step += sample.t - since
+        self._recorder.add(sample)
         self._held_total += sample.t - since
+        for item in answered:
+            self._queue.put_nowait(item)
+        for key, request in interrupted_requests.items():
+            self._ask(key, request)
+        answers = {key: Answer() for key, (request, _) in self._pending.items() if isinstance(request, StandStill)}
+        for key in answers:
+            del self._pending[key]
         self._held = _Held()
         held.ended.set()
-        return sample
+        return sample, answers
+
+    # ---- requests
+
+    def _begin(self, directive: Directive) -> None:
+        request = directive.action
+        assert not isinstance(request, Drive | NoCurrent)
+        if isinstance(request, StandStill):
+            self._pending[directive.key] = (request, None)
+            self._surroundings.stand_still(request.reason)
+        else:
+            self._ask(directive.key, request)
+
+    def _ask(self, key: int, request: Request) -> None:
+        assert self._group is not None
+        self._pending[key] = (request, self._group.create_task(self._answer(key, request)))
+
+    async def _answer(self, key: int, request: Request) -> None:
+        answer = await self._requests.answer(request)
+        if answer.error:
+            self._note("request.failed", {"request": type(request).__name__, "code": answer.code, "why": answer.error})
+        self._queue.put_nowait(_Answered(key, answer))
+
+    def _withdraw(self, key: int) -> None:
+        _, task = self._pending.pop(key, (None, None))
+        if task is not None:
+            task.cancel()
+
+    def _interrupt_requests(self) -> dict[int, Request]:
+        """Stop what instruments are measuring; what was stopped is to be asked again."""
+        stopped = {key: r for key, (r, task) in self._pending.items() if task and self._requests.interruptible(r)}
+        for key in stopped:
+            self._withdraw(key)
+        return stopped
 
     # ---- doing what a step asks
 
-    async def _do(self, action: Action) -> Sample:
-        """Carry out an action: intent to the journal, act, look. Returns the first sample taken after it; those taken
+    async def _do(self, action: _SetPoint) -> Sample:
+        """Carry out a set point: intent to the journal, act, look. Returns the first sample taken after it; those taken
         before belong to what went on until then, and no step sees them."""
-        self._action = action
+        self._set_point = action
         cycler = self._instruments.cycler
         match action:
             case Drive(current, voltage):
@@ -211,43 +302,55 @@ class Engine:
                     await self._instruments.call("cycler", cycler.drive, 0.0, self._last_voltage())
                     await self._instruments.call("cycler", cycler.output, False)
                     self._output_on = False
-            case TakeReadings():
-                raise AssertionError("readings are taken where they are recorded")
         after = await self._sampler.scan(fresh=True)
-        while not self._samples.empty():
-            sample = self._samples.get_nowait()
-            if sample is not None and sample is not after:
-                self._recorder.add(sample, self._index)
+        self._drop_samples_before(after)
         reading = self._sampler.cycler
         if reading is not None:
             done = {"current_a": reading.current, "voltage_v": reading.voltage, "output_on": reading.output_on}
             self._note("setpoint.readback", done)
         return after
 
+    def _drop_samples_before(self, after: Sample) -> None:
+        """Record the samples of the queue and keep the answers in it."""
+        answers = []
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if isinstance(item, _Answered):
+                answers.append(item)
+            elif item is not None and item is not after:
+                self._recorder.add(item)
+        for item in answers:
+            self._queue.put_nowait(item)
+
     def _last_voltage(self) -> float:
         reading = self._sampler.cycler
         return reading.voltage if reading is not None else self._run.dut.nominal_voltage
 
-    async def _take_readings(self, wanted: TakeReadings) -> dict[str, tuple[float | None, ...]]:
-        meter = self._instruments.impedance_meter
-        assert meter is not None  # checked before the start
-        taken = []
-        for _ in range(wanted.count):
-            taken.append(await self._instruments.call(wanted.role, meter.measure))
-            if self._held.requested:
-                await self._serve_hold(NoCurrent())
-        return {
-            "resistance": tuple(reading.resistance for reading in taken),
-            "voltage": tuple(reading.voltage for reading in taken),
-        }
-
-    def _show(self, planned: PlannedStep, logic: StepRun, step_time: float, total: float) -> None:
-        remaining = sum(self._run.expected[planned.index + 1 :])
-        remaining += max(0.0, self._run.expected[planned.index] - step_time)
-        progress = self.progress
-        progress.step, progress.phase, progress.index = planned.label, logic.phase, planned.index
-        progress.elapsed, progress.estimated_total = total, total + remaining
+    def _show(self, sample: Sample) -> None:
+        active, progress, forecast = self._run.program.active, self.progress, self._run.forecast
+        if not active:
+            return
+        leaf, now = active[0], self._moment(sample)
+        progress.step, progress.phase, progress.index = leaf.label, leaf.phase, leaf.index
+        progress.elapsed = now.t
+        remaining = forecast.remaining(leaf.label, leaf.step_time(now.t))
+        if remaining is not None:
+            progress.estimated_total = now.t + remaining
 
     def _note(self, kind: str, body: dict[str, Any], t: float | None = None) -> None:
         at = self._clock.now() if t is None else t
         self._journal.append(Event(at, self._run.station, self._run.id, kind, body))
+
+
+def _body(record: StepRecord) -> dict[str, Any]:
+    return {
+        "step": record.index,
+        "label": record.label,
+        "reason": record.reason,
+        "complete": record.complete,
+        "verdict": str(record.verdict),
+        "charge_ah": record.charge,
+        "energy_wh": record.energy,
+        "values": dict(record.values),
+        "readings": {name: list(values) for name, values in record.readings.items()},
+    }

@@ -12,12 +12,17 @@ from drivers import CATALOG, InstrumentError, LinkError
 from drivers.links import Link
 from drivers.roles import (
     BatteryMonitor,
+    Chamber,
+    CodeReader,
     Cycler,
     Identity,
     ImpedanceMeter,
     Instrument,
+    InsulationTester,
     Interlock,
+    SpectrumMeter,
     TemperatureScanner,
+    Voltmeter,
 )
 
 T = TypeVar("T")
@@ -43,8 +48,9 @@ class Instruments:
             self._drivers[key] = entry.make(link, instrument.model, instrument.serial, instrument.settings)
 
     @property
-    def roles(self) -> frozenset[str]:
-        return frozenset(self._drivers)
+    def capabilities(self) -> dict[str, frozenset[str]]:
+        """What each role's driver can do beyond its role's methods."""
+        return {key: frozenset(CATALOG[i.driver].capabilities) for key, i in self.config.instruments.items()}
 
     @property
     def cycler(self) -> Cycler:
@@ -65,6 +71,33 @@ class Instruments:
     @property
     def impedance_meter(self) -> ImpedanceMeter | None:
         return cast("ImpedanceMeter | None", self._drivers.get("impedance_meter"))
+
+    # what a step asks for by itself: a station without one is an error where it is asked
+
+    @property
+    def spectrum_meter(self) -> SpectrumMeter:
+        return cast(SpectrumMeter, self._asked_for("spectrum_meter"))
+
+    @property
+    def insulation_tester(self) -> InsulationTester:
+        return cast(InsulationTester, self._asked_for("insulation_tester"))
+
+    @property
+    def voltmeter(self) -> Voltmeter:
+        return cast(Voltmeter, self._asked_for("voltmeter"))
+
+    @property
+    def chamber(self) -> Chamber:
+        return cast(Chamber, self._asked_for("chamber"))
+
+    @property
+    def code_reader(self) -> CodeReader:
+        return cast(CodeReader, self._asked_for("code_reader"))
+
+    def _asked_for(self, key: str) -> Instrument:
+        if key not in self._drivers:
+            raise LinkError("E-LINK-CLOSED", "the station has none", instrument=key)
+        return self._drivers[key]
 
     async def connect(self, only: Container[str] | None = None) -> None:
         """Connect every instrument that is not; those that fail are in `faults` with their error, none is fatal."""

@@ -63,10 +63,10 @@ def final_result(
 ) -> dict[str, Any]:  # fmt: skip
     """Analyse the run's samples and write its data file. Blocking: call it in a thread."""
     columns, rows = journal.samples(run.id)
-    run.results = analyse(run.recipe, run.dut, run_data(columns, rows, run.records)) if len(rows) else []
+    data = run_data(columns, rows, run.records)
+    run.results = analyse(run.recipe, run.program.context, data) if len(rows) else []
     verdict = worst([outcome.verdict, *(result.verdict for result in run.results)])
-    values = {result.measurement.name: result.value for result in run.results}
-    graded = grade(rules, values, verdict, outcome.trip)
+    graded = grade(rules, run.measured(run.results), verdict, outcome.trip)
     return {
         "schema": "evaline/result/1",
         "run_id": run.id,
@@ -75,6 +75,7 @@ def final_result(
             "id": run.recipe.id,
             "version": run.recipe.version,
             "hash": run.recipe.content_hash,
+            "parameters": run.recipe.parameter_values,
             "title": run.recipe.title.model_dump(),
             "references": run.recipe.references,
         },
@@ -97,6 +98,7 @@ def final_result(
                 "seconds": record.ended - record.started,
                 "reason": record.reason,
                 "complete": record.complete,
+                "verdict": str(record.verdict),
             }
             for record in run.records
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,17 +13,22 @@ from config import DutModel
 from controller.journal import Journal
 from sequences import (
     Bound,
+    Context,
     Dut,
+    Forecast,
+    Keeper,
+    Measured,
     MeasurementResult,
-    PlannedStep,
+    Program,
     Recipe,
+    Record,
     RunData,
     Sample,
     StationLimits,
     StepRecord,
+    dry_run,
     effective_bounds,
-    estimate_durations,
-    expand,
+    tightest,
 )
 
 # what one sample leaves in the journal, besides one column a cell and one a temperature channel
@@ -72,42 +78,90 @@ class Run:
     started: float
     capacity_estimate: float
     soc: float
+    forecast: Forecast
     dut: Dut = field(init=False)
-    plan: list[PlannedStep] = field(init=False)
-    expected: list[float] = field(init=False)
+    program: Program = field(init=False)
     bounds: list[Bound] = field(init=False)
     records: list[StepRecord] = field(default_factory=list)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     results: list[MeasurementResult] = field(default_factory=list)
+    interim: dict[str, MeasurementResult] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dut = dut_of(self.model)
-        self.plan = expand(self.recipe)
-        self.expected = estimate_durations(self.plan, self.dut, self.soc, self.capacity_estimate)
-        self.bounds = effective_bounds(self.recipe.safety, self.dut, self.limits)
+        context = Context(self.dut, self.capacity_estimate, self.soc, self.limits.roles)
+        self.program = Program(self.recipe, context)
+        self.bounds = self._effective()
+
+    def bounds_now(self) -> list[Bound]:
+        """The bounds that hold while the steps run that run now: their own, and those of the recipes around them."""
+        bounds = self._effective()
+        for leaf in self.program.active:
+            for safety in leaf.safeties:
+                own = effective_bounds(safety, self.dut, self.limits, destructive=self.recipe.destructive)
+                bounds = tightest(bounds, own)
+        return bounds
+
+    def _effective(self) -> list[Bound]:
+        return effective_bounds(self.recipe.safety, self.dut, self.limits, destructive=self.recipe.destructive)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What was run on what by whom, as the start records it."""
-        return {"recipe": self.recipe.id, "hash": self.recipe.content_hash, "dut": self.code, "author": self.author}
+        return {
+            "recipe": self.recipe.id,
+            "hash": self.recipe.content_hash,
+            "parameters": self.recipe.parameter_values,
+            "dut": self.code,
+            "author": self.author,
+        }
+
+    def measured(self, results: Iterable[MeasurementResult]) -> dict[str, Measured]:
+        """Measurements as the grading takes them; what was not measured is absent."""
+        return {
+            result.measurement.name: Measured(result.value, result.uncertainty or 0.0)
+            for result in results
+            if result.value is not None
+        }
 
 
 class Recorder:
-    """Writes a run's samples to the journal, one row each."""
+    """Writes a run's samples to the journal, one row each; the running step's rule says which."""
 
     def __init__(self, journal: Journal, run: Run) -> None:
         self._journal, self._run = journal, run
         self._columns: tuple[str, ...] = ()
         self._channels = 0
+        self._keeper = Keeper(run.dut.rated_capacity)
+        self._index = 0
 
-    def add(self, sample: Sample, step: int) -> None:
+    def begin(self, index: int, rule: Record | None) -> None:
+        """Samples from here on are this step run's."""
+        self._index = index
+        self._keeper.use(rule)
+
+    @property
+    def burst_period(self) -> float | None:
+        """Sampling period that a burst around an edge of the current wants now, s."""
+        return self._keeper.bursting
+
+    def add(self, sample: Sample) -> None:
+        for kept in self._keeper.keep(sample):
+            self._write(kept)
+
+    def end(self) -> None:
+        """A step ends here: its last sample is kept, whatever its rule."""
+        for kept in self._keeper.settle():
+            self._write(kept)
+
+    def _write(self, sample: Sample) -> None:
         if len(sample.temperatures) != self._channels or not self._columns:
             self._channels = len(sample.temperatures)
             cells = tuple(f"cell_{n:03d}" for n in range(1, self._run.dut.series_cells + 1))
             channels = tuple(f"temperature_{n:02d}" for n in range(1, self._channels + 1))
             self._columns = COLUMNS + cells + channels
         counters = sample.counters
-        row: list[float | None] = [sample.t, sample.t - self._run.started, step]
+        row: list[float | None] = [sample.t, sample.t - self._run.started, self._index]
         row += [sample.good(name) for name in _MEASURED]
         row += [counters.charged_ah, counters.discharged_ah, counters.charged_wh, counters.discharged_wh]
         row += [sample.good(name) for name in _DERIVED]
@@ -126,3 +180,10 @@ def run_data(columns: tuple[str, ...], rows: NDArray[np.float64], records: list[
     by_name = {name: rows[:, index] for index, name in enumerate(columns)}
     cells = [index for index, name in enumerate(columns) if name.startswith("cell_") and name[5:].isdigit()]
     return RunData(by_name, rows[:, cells], tuple(records))
+
+
+def forecast_of(
+    recipe: Recipe, model: DutModel, limits: StationLimits, soc: float, capacity: float, temperature: float = 25.0
+) -> Forecast:
+    """The dry run of a recipe on a battery of this model; takes up to seconds: call it in a thread."""
+    return dry_run(recipe, dut_of(model), limits, soc=soc, capacity=capacity, temperature=temperature)

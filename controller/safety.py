@@ -50,6 +50,10 @@ class Safety:
         self._last_good = dict.fromkeys(sorted(measured | {"ready", "current"}), t)
         self._beat = None
 
+    def hold_to(self, bounds: list[Bound]) -> None:
+        """From now on these levels of the same bounds; what is passed already goes on counting."""
+        self._bounds = bounds
+
     def expect_contactors(self, *, closed: bool) -> None:
         """While they are to be closed, they must stay so, and the cycler sees the battery's voltage."""
         self._contactors_closed = closed

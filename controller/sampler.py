@@ -136,6 +136,7 @@ class Sampler:
             "interlock": self._read_interlock,
             "battery_monitor": self._read_battery,
             "temperature_scanner": self._read_temperatures,
+            "chamber": self._read_chamber,
         }
         return [(key, read) for key, read in readers.items() if key in connected]
 
@@ -242,6 +243,15 @@ class Sampler:
         high = max(known)
         values = (min(known), high, self._rise(self._clock.now(), high))
         self._put("temperature_scanner", dict(zip(names, values, strict=True)))
+
+    async def _read_chamber(self) -> None:
+        names = ("chamber_temperature",)
+        try:
+            reading = await self._instruments.call("chamber", self._instruments.chamber.read)
+        except InstrumentError:
+            self._put_bad("chamber", names)
+            return
+        self._put("chamber", {"chamber_temperature": reading.temperature})
 
     def _rise(self, t: float, hottest: float) -> float:
         """dT/dt of the hottest channel over the window, K/s; 0 until the window has filled."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from pydantic import ValidationError
-
-from config import DocumentError, DutModel, StationConfig, model_of_code, parse_document
-from config.documents import Document, first_validation_error
+from config import DocumentError, DutModel, StationConfig, model_of_code
 from controller.instruments import Instruments
+from controller.recipes import finding_line, load_recipe, tables_of
 from controller.run import dut_of
 from controller.sampler import Sampler
-from sequences import Finding, GradeRules, Recipe, Sample, StationLimits, check, check_rules
+from sequences import GradeRules, Recipe, Sample, StationLimits
+from sequences.check import check, check_rules
 
 # a battery may not arrive with a cell further than this beyond its working window, V
 CELL_MARGIN = 0.2
@@ -21,13 +21,15 @@ CELL_MARGIN = 0.2
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """Who wants to run which recipe (its text and where it came from) on which battery, and why."""
+    """Who wants to run which recipe (its text and where it came from) on which battery, why, and with what."""
 
     recipe_text: str
     recipe_source: str
     code: str
     author: str
     reason: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +64,13 @@ class RecipeError(Exception):
         super().__init__("\n".join(lines))
 
 
-def load_recipe(text: str, source: str) -> tuple[Recipe, Document]:
-    """Parse and validate a recipe; raises DocumentError."""
-    document = parse_document(text, source)
-    try:
-        return Recipe.from_data(document.data), document
-    except ValidationError as error:
-        raise first_validation_error(document, error, "E-RECIPE") from None
-
-
-def finding_line(document: Document, finding: Finding) -> str:
-    """`file:line:column: message; hint [code]`."""
-    line, column = document.position(finding.path)
-    return f"{document.source}:{line}:{column}: {finding.message}; {finding.hint} [{finding.code}]"
-
-
 def checked_recipe(request: StartRequest, model: DutModel, limits: StationLimits, rules: GradeRules) -> Recipe:
     """The recipe, checked for this battery, station and grade rules; raises RecipeError with every finding.
 
     Takes its time with a hostile recipe: call it in a thread."""
     try:
-        recipe, document = load_recipe(request.recipe_text, request.recipe_source)
+        tables = tables_of(request.tables)
+        recipe, document = load_recipe(request.recipe_text, request.recipe_source, request.parameters, tables)
     except DocumentError as error:
         raise RecipeError([str(error)]) from None
     findings = [*check(recipe, dut_of(model), limits), *check_rules(recipe, rules)]
@@ -113,7 +101,7 @@ def station_limits(config: StationConfig, instruments: Instruments) -> StationLi
         max_charge_current=min(ratings.max_charge_current_a, amperes),
         max_discharge_current=min(ratings.max_discharge_current_a, amperes),
         max_power=watts,
-        roles=instruments.roles,
+        capabilities=instruments.capabilities,
     )
 
 
@@ -138,7 +126,7 @@ def reasons_against(
 
 
 def _instruments(recipe: Recipe, instruments: Instruments) -> Iterator[Reason]:
-    for role in recipe.roles:
+    for role in (role for role, need in recipe.roles.items() if not need.optional):
         fault = instruments.faults.get(role)
         if fault is not None:
             yield Reason(fault.code, str(fault), "make it answer; the station keeps trying")

@@ -20,7 +20,7 @@ from controller.journal import AuditEntry, Event, Journal, JournalError
 from controller.outputs import QUIET_CURRENT, OffStep, switch_off
 from controller.records import StationRecords
 from controller.results import COMPLETED, Outcome, result_within
-from controller.run import Run
+from controller.run import Run, forecast_of
 from controller.safety import Alarm, Safety
 from controller.sampler import Sampler
 from controller.start import (
@@ -34,6 +34,7 @@ from controller.start import (
     station_limits,
 )
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
+from controller.surroundings import AnswerRefusedError, Question, RunSurroundings
 from controller.topics import Topics
 from controller.tower import tower_of
 from drivers import InstrumentError
@@ -67,6 +68,7 @@ class _ActiveRun:
 
     run: Run
     engine: Engine
+    surroundings: RunSurroundings
     attempt: asyncio.Task[Outcome] | None = None
     acting: asyncio.Task[None] | None = None
     interruption: Outcome | None = None
@@ -103,6 +105,17 @@ class Station:
     @property
     def progress(self) -> Progress | None:
         return self._active.engine.progress if self._active is not None else None
+
+    @property
+    def question(self) -> Question | None:
+        """What the running recipe asks people now."""
+        return self._active.surroundings.question if self._active is not None else None
+
+    def answer(self, number: int, value: Any, author: str) -> None:
+        """Answer the running recipe's question; raises AnswerRefusedError."""
+        if self._active is None:
+            raise AnswerRefusedError("no recipe runs on this station")
+        self._active.surroundings.answer(number, value, author)
 
     @property
     def now(self) -> float:
@@ -210,8 +223,13 @@ class Station:
         body = run.identity
         message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
         self._journal.append(Event(run.started, self.name, run.id, "run.started", body), [message])
-        engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run)
-        self._active, self.alarms = _ActiveRun(run, engine), []
+        surroundings = RunSurroundings(
+            run, self.instruments, self._clock, self._safety, self._journal, self._services.topics,
+            self._hold_for_recipe, lambda: self._services.changed(self),
+        )  # fmt: skip
+        rules = self._services.grade_rules
+        engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run, rules, surroundings)
+        self._active, self.alarms = _ActiveRun(run, engine, surroundings), []
         self._command(Command.START, request.author, request.reason)
         assert self._group is not None
         self._group.create_task(self._run_to_end(self._active))
@@ -229,8 +247,9 @@ class Station:
             reasons.insert(0, Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
         if reasons:
             raise StartRefusedError(reasons)
-        battery, rated = self.sampler.battery, model.rated_capacity_ah
-        believed = battery.full_charge_capacity if battery else 0.0
+        soc, capacity = self._believed(model)
+        with self._clock.hold():
+            forecast = await asyncio.to_thread(forecast_of, recipe, model, limits, soc, capacity)
         return Run(
             id=f"{self.name}-{self._journal.count_runs() + 1:06d}",
             station=self.name,
@@ -241,14 +260,27 @@ class Station:
             reason=request.reason,
             limits=limits,
             started=self._clock.now(),
-            # a BMS far off is no better than none
-            capacity_estimate=believed if 0.3 * rated <= believed <= 1.2 * rated else rated,
-            soc=battery.soc if battery else 0.5,
+            capacity_estimate=capacity,
+            soc=soc,
+            forecast=forecast,
         )
+
+    def _believed(self, model: DutModel) -> tuple[float, float]:
+        """State of charge and capacity in Ah as the BMS has them; one far off is no better than none."""
+        battery, rated = self.sampler.battery, model.rated_capacity_ah
+        if battery is None:
+            return 0.5, rated
+        believed = battery.full_charge_capacity
+        return battery.soc, believed if 0.3 * rated <= believed <= 1.2 * rated else rated
 
     async def hold(self, author: str, reason: str = "") -> None:
         """Stop the current and stand still: the cause is inside (operator, alarm)."""
         await self._pause(Command.HOLD, author, reason)
+
+    def _hold_for_recipe(self, reason: str) -> None:
+        """A step's route says hold: as if an operator had, unless the run is being ended."""
+        if (self.state, Command.HOLD) in TRANSITIONS and self._group is not None:
+            self._group.create_task(self.hold("recipe", reason))
 
     async def suspend(self, author: str, reason: str = "") -> None:
         """The same for a cause outside (MES, chamber, material)."""
@@ -326,7 +358,7 @@ class Station:
                 outcome = active.attempt.result()
             active.attempt = None
         outcome = active.interruption or outcome
-        if outcome is not COMPLETED and self.state not in (State.ABORTING, State.STOPPING):
+        if outcome is not COMPLETED and self.state not in (State.ABORTING, State.STOPPING, State.COMPLETING):
             stops = outcome.verdict is Verdict.INCONCLUSIVE
             self._command(Command.STOP if stops else Command.ABORT, "evaline", outcome.reason)
         try:
@@ -349,15 +381,20 @@ class Station:
             return self._instrument_failed(error)
         self._enter(State.EXECUTE, "evaline")
         try:
-            await active.engine.execute()
+            finish = await active.engine.execute()
         except RunFailedError as error:
             return Outcome(error.verdict, error.code, str(error))
         except InstrumentError as error:
             return self._instrument_failed(error)
         while self.state is not State.EXECUTE:  # held while it ended: complete when it is resumed
             await self._moved.wait()
+        if finish.verdict.rank >= Verdict.ABORTED.rank:
+            return Outcome(finish.verdict, "E-STEP-ABORTED", f"{finish.step}: {finish.reason}")
         self._command(Command.COMPLETE, "evaline", "recipe ended")
-        return COMPLETED
+        if not finish.reason:
+            return Outcome(finish.verdict, "", "")  # it came to its end, whatever single steps found
+        code = "E-STEP-OVERDUE" if finish.verdict is Verdict.INCONCLUSIVE else "E-STEP-FAILED"
+        return Outcome(finish.verdict, code, f"{finish.step}: {finish.reason}")
 
     def _instrument_failed(self, error: InstrumentError) -> Outcome:
         self._raise_alarm(Alarm(error.code, str(error), trip=True))

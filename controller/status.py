@@ -26,6 +26,7 @@ def status_of(station: Station) -> dict[str, Any]:
         "recipe": run.recipe.id if run else None,
         "progress": _progress(station),
         "live": live,
+        "question": question.as_json() if (question := station.question) is not None else None,
         "alarms": station.alarms,
         "instruments": {key: _health(station, key) for key in station.config.instruments},
         "last_run": last["run_id"] if last else None,

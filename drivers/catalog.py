@@ -36,13 +36,17 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class DriverEntry:
-    """role is the key that a station gives the instrument; link says which kind of link the driver talks over."""
+    """role is the key that a station gives the instrument; link says which kind of link the driver talks over.
+
+    capabilities: what it can do of the things a recipe may need of its role.
+    """
 
     name: str
     role: str
     link: Literal["text", "registers"]
     driver: Callable[..., Instrument]
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    capabilities: frozenset[str] = frozenset()
 
     def make(self, link: Link, model: str, serial: str, settings: Mapping[str, object]) -> Instrument:
         """The driver over its link. Raises ConfigError for an unknown, missing or misfitting setting.

@@ -18,8 +18,9 @@ from sequences.actions import (
     TestInsulation,
     WorkOut,
 )
-from sequences.bounds import Bound, effective_bounds
+from sequences.bounds import Bound, effective_bounds, tightest
 from sequences.condition import End, Route
+from sequences.dry_run import Forecast, ForecastStep, dry_run
 from sequences.dut import Dut, StationLimits
 from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat, While
 from sequences.grading import Graded, GradeRules, Measured, grade, is_certain
@@ -91,6 +92,8 @@ __all__ = [
     "End",
     "FaultError",
     "Finish",
+    "Forecast",
+    "ForecastStep",
     "GoToSoc",
     "GradeNow",
     "GradeRules",
@@ -152,9 +155,11 @@ __all__ = [
     "WorkOut",
     "analyse",
     "analyse_some",
+    "dry_run",
     "effective_bounds",
     "grade",
     "integrate",
     "is_certain",
+    "tightest",
     "worst",
 ]

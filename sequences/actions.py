@@ -110,12 +110,11 @@ class StandStill:
     reason: str
 
 
-SetPoint = Drive | NoCurrent
 Request = (
     TakeReadings | TakeSpectrum | TestInsulation | ReadCodes | Ask | SetChamber | WorkOut | Provisional | Tell
     | CallFunction | StandStill
 )  # fmt: skip
-Action = SetPoint | Request
+Action = Drive | NoCurrent | Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sequences.dut import Dut, StationLimits
 from sequences.safety import Safety
@@ -24,9 +24,13 @@ class Bound:
         return value > level if self.side > 0 else value < level
 
 
-def effective_bounds(safety: Safety, dut: Dut, station: StationLimits) -> list[Bound]:
-    """Every bound of a run, each the tightest of recipe, battery and station. Steps cannot reach these."""
+def effective_bounds(safety: Safety, dut: Dut, station: StationLimits, *, destructive: bool = False) -> list[Bound]:
+    """Every bound of a run, each the tightest of recipe, battery and station. Steps cannot reach these.
+
+    A destructive recipe's own lower voltage limits stand in place of the battery's.
+    """
     cells, rated = dut.series_cells, dut.rated_capacity
+    lowest = 0.0 if destructive else dut.cell_voltage_hard_min
 
     def upper(name: str, signal: str, warn: float, trip: float, delay: float, unit: str, *most: float) -> Bound:
         ceiling = min([trip, *most])
@@ -47,12 +51,12 @@ def effective_bounds(safety: Safety, dut: Dut, station: StationLimits) -> list[B
         upper("cell_voltage_max", "cell_max", cell_high.warn, cell_high.trip, cell_high.delay, "V",
               dut.cell_voltage_hard_max),
         lower("cell_voltage_min", "cell_min", cell_low.warn, cell_low.trip, cell_low.delay, "V",
-              dut.cell_voltage_hard_min),
+              lowest),
         upper("cell_spread", "cell_spread", spread.warn, spread.trip, spread.delay, "V"),
         upper("voltage_max", "voltage", high.warn * cells, high.trip * cells, high.delay, "V",
               dut.cell_voltage_hard_max * cells, station.max_voltage),
         lower("voltage_min", "voltage", low.warn * cells, low.trip * cells, low.delay, "V",
-              dut.cell_voltage_hard_min * cells),
+              lowest * cells),
         upper("charge_current", "charge_current", charge.warn.amperes(rated), charge.trip.amperes(rated),
               charge.delay, "A", overshoot * dut.max_charge_current, overshoot * station.max_charge_current),
         upper("discharge_current", "discharge_current", discharge.warn.amperes(rated), discharge.trip.amperes(rated),
@@ -66,3 +70,14 @@ def effective_bounds(safety: Safety, dut: Dut, station: StationLimits) -> list[B
               s.total_throughput.delay, "Ah"),
         upper("total_time", "total_time", s.total_time.warn, s.total_time.trip, s.total_time.delay, "s"),
     ]  # fmt: skip
+
+
+def tightest(bounds: list[Bound], others: list[Bound]) -> list[Bound]:
+    """Bound by bound the tighter of two lists that name the same ones."""
+    by_name = {bound.name: bound for bound in others}
+
+    def tighter(a: Bound, b: Bound) -> Bound:
+        pick = min if a.side > 0 else max
+        return replace(a, warn=pick(a.warn, b.warn), trip=pick(a.trip, b.trip), delay=min(a.delay, b.delay))
+
+    return [tighter(bound, by_name[bound.name]) for bound in bounds]

@@ -17,6 +17,7 @@ from sequences.expression import Evaluation, coherent
 from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat, Step, While
 from sequences.recipe import Recipe, walk
 from sequences.record import StepRecord
+from sequences.safety import Safety
 from sequences.sample import Counters, Sample
 from sequences.step import (
     Acir,
@@ -114,7 +115,7 @@ class Begun:
 
     index: int
     label: str
-    scope: str
+    kind: str
     step: StepBase
 
 
@@ -169,7 +170,7 @@ class Program:
         self.verdicts: list[Verdict] = []
         self.active: list[LeafNode] = []
         self.newest: dict[tuple[str, str], StepRecord] = {}  # by scope and name
-        self._root = _Sequence(self, recipe.steps, _Place(recipe))
+        self._root = _Sequence(self, recipe.steps, _Place((recipe,)))
         self._directives: list[Directive] = []
         self._events: list[Begun | StepRecord] = []
         self._keys = 0
@@ -206,9 +207,9 @@ class Program:
     def take_back(self, key: int, action: Action) -> None:
         self._directives.append(Directive(key, action, cancel=True))
 
-    def begin(self, leaf: LeafNode, label: str, scope: str) -> int:
+    def begin(self, leaf: LeafNode, label: str) -> int:
         index, self._index = self._index, self._index + 1
-        self._events.append(Begun(index, label, scope, leaf.step))
+        self._events.append(Begun(index, label, leaf.step.step, leaf.step))
         self.active.append(leaf)
         self.active.sort(key=lambda node: not node.owns_cycler)
         return index
@@ -228,9 +229,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the run a node stands: its recipe, the calls around it, the rounds it is in, who owns the cycler."""
+    """Where in the run a node stands: the recipes that called each other, the names of these calls, the rounds it is
+    in, and whether it may drive the cycler."""
 
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
     scope: str = ""
     rounds: str = ""
     owns_cycler: bool = True
@@ -264,6 +266,12 @@ class LeafNode:
         return f"{scope}{self.step.name}{self._place.rounds}{retry}"
 
     @property
+    def safeties(self) -> list[Safety]:
+        """The safety blocks that hold while it runs: of every recipe around it, and its own narrowing."""
+        recipes = [recipe.safety for recipe in self._place.recipes]
+        return [*recipes[:-1], recipes[-1].narrowed(self.step.safety)]
+
+    @property
     def phase(self) -> str:
         return self._logic.phase
 
@@ -275,7 +283,7 @@ class LeafNode:
         return 0.0 if self._began is None else round(t - self._began, 6)  # Unix seconds in a double: 0.2 us
 
     def start(self, now: Moment) -> Result:
-        self.index = self._program.begin(self, self.label, self._place.scope)
+        self.index = self._program.begin(self, self.label)
         self._counters, self._started = now.sample.counters, now.sample.t
         if self.owns_cycler:
             self._program.rates.forget()
@@ -543,7 +551,7 @@ def _routed(step: StepBase, result: _Done) -> _Done:
 class _Called(_Enclosing):
     def __init__(self, program: Program, step: Call, place: _Place) -> None:
         scope = f"{place.scope}/{step.name}" if place.scope else step.name
-        super().__init__(program, step, replace(place, recipe=step.body, scope=scope))
+        super().__init__(program, step, replace(place, recipes=(*place.recipes, step.body), scope=scope))
         self._call = step
 
     def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:

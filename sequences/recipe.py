@@ -124,6 +124,9 @@ class Recipe(Strict):
         list[str], Field(min_length=1, max_length=50, description="Which clause of which standard it follows.")
     ]
     applies_to: Annotated[AppliesTo, Field(description="What batteries it is for.")]
+    destructive: Annotated[
+        bool, Field(description="Whether it may empty cells below what a battery for use stands (recycling).")
+    ] = False
     parameters: Annotated[
         dict[Identifier, Parameter], Field(default_factory=dict, max_length=50, description="What a run may change.")
     ]

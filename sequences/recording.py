@@ -61,6 +61,14 @@ class Keeper:
         self._kept = sample
         yield sample
 
+    def settle(self) -> Iterator[Sample]:
+        """The newest sample, if it was not kept: a step ends with it."""
+        if self._waiting:
+            newest = self._waiting[-1]
+            self._waiting.clear()
+            self._kept = newest
+            yield newest
+
     def _due(self, sample: Sample, rule: Record) -> bool:
         kept = self._kept
         if kept is None or sample.t - kept.t >= rule.every - 1e-6:

@@ -17,6 +17,7 @@ from sequences.view import View
 
 # share of a voltage bound at which a supply counts as regulating it: its accuracy and resolution
 BOUND_REACHED = 0.9995
+STILL_FLOWING = 0.9  # of the set current: less of it at the bound says that the supply holds the bound
 REGULATE_EVERY = 5.0  # s; slower than the supply's own regulation, faster than the cells move
 POWER_TOLERANCE = 0.005  # of the power or resistance asked for, before the current is set anew
 Reaction = Action | Ended | None
@@ -115,7 +116,18 @@ class CcRun(_Driving):
         return self._drive(self._current.amperes(view.dut.rated_capacity), view.dut)
 
     def update(self, view: View) -> Reaction:
-        return self._at_bound() if self._bound_reached(view) else None
+        if self._bound_reached(view) or self._held_back(view):
+            return self._at_bound()
+        return None
+
+    def _held_back(self, view: View) -> bool:
+        """Whether the supply holds the bound with less than the current: cells all alike stay just short of it."""
+        voltage, current = view.sample.good("voltage"), view.sample.good("current")
+        if voltage is None or current is None:
+            return False
+        bound = self._cell_voltage * view.dut.series_cells
+        at_bound = voltage >= BOUND_REACHED * bound if self._charging else voltage <= bound / BOUND_REACHED
+        return at_bound and abs(current) < STILL_FLOWING * self._current.amperes(view.dut.rated_capacity)
 
 
 class _Following(_Driving):

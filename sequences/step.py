@@ -260,8 +260,12 @@ class Profile(StepBase):
 
     step: Literal["profile"] = "profile"
     of: Annotated[Literal["current", "power"], Field(description="What the table gives.")] = "current"
+    file: Annotated[
+        str | None, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\.csv$", description="A CSV file beside the recipe.")
+    ] = None
     rows: Annotated[
-        list[tuple[str, str]], Field(min_length=2, max_length=MAX_TABLE, description="The table, times rising.")
+        list[tuple[str, str]],
+        Field(default_factory=list, max_length=MAX_TABLE, description="The table, times rising."),
     ]
     sample: Annotated[Duration, Field(description="Sampling period.")] = amount("1 s")
     cell_voltage_min: CellVoltage
@@ -269,6 +273,12 @@ class Profile(StepBase):
 
     @model_validator(mode="after")
     def a_table(self) -> Profile:
+        if len(self.rows) < 2:
+            raise FaultError(
+                "a table has two rows at least; give `rows`, or a `file`",
+                "표에는 두 행 이상이 필요합니다. `rows` 또는 `file` 을 지정하십시오",
+                "E-TABLE",
+            )
         times = [time for time, _ in self.table]
         if any(later <= earlier for earlier, later in pairwise(times)) or times[0] != 0.0:
             raise FaultError(

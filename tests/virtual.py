@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from config import InstrumentConfig, LineConfig, read_document, shipped_dut_models, validate_line
 from config.documents import Document
 from controller.clock import Clock, JumpingClock
-from controller.daemon import LIBRARY, load_grade_rules
+from controller.daemon import load_grade_rules
 from controller.instruments import LinkFactory
 from controller.journal import Journal
 from controller.line import Line
+from controller.recipes import LIBRARY
 from controller.start import StartRequest
 from controller.station import Station
 from drivers.links import Link, MemoryRegisterLink, MemoryTextLink

@@ -258,9 +258,9 @@ def check(
     """Find what is wrong with recipes before anything moves. Exit 3 when anything is."""
     from config import shipped_dut_models
     from controller.cli.run import recipe_text
+    from controller.recipes import finding_line, load_recipe
     from controller.run import dut_of
-    from controller.start import finding_line, load_recipe
-    from sequences import check as check_recipe
+    from sequences.check import check as check_recipe
 
     models = shipped_dut_models()
     if dut is not None and dut not in models:

@@ -9,7 +9,7 @@ from typing import Any
 from config import DocumentError
 from controller.cli.display import RunDisplay
 from controller.client import ApiError, Client
-from controller.daemon import LIBRARY
+from controller.recipes import LIBRARY, library_ids
 
 SETTLE_WITHIN = 30.0  # wall s for a station to finish what it is doing before a start
 
@@ -21,11 +21,10 @@ def recipe_path(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         return path
-    shipped = LIBRARY / f"{name}.yaml"
-    if not shipped.exists() or name.startswith("grades_"):
-        known = ", ".join(sorted(p.stem for p in LIBRARY.glob("*.yaml") if not p.stem.startswith("grades_")))
+    if name not in library_ids():
+        known = ", ".join(library_ids())
         raise DocumentError("E-RECIPE-UNKNOWN", name, f"is no file and no recipe of the library; known are {known}")
-    return shipped
+    return LIBRARY / f"{name}.yaml"
 
 
 def recipe_text(path: Path) -> str:

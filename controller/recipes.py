@@ -1,0 +1,133 @@
+"""From a recipe's text to a recipe: the library it may call, the tables it names, its parameters."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from config import DocumentError
+from config.documents import Document, first_validation_error, parse_document, read_document
+from sequences import FaultError, Recipe
+from sequences.check import Finding
+
+LIBRARY = Path(__file__).parents[1] / "sequences" / "library"
+
+_ID = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_TABLE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\.csv")
+_UNITS = {"time_s": "s", "current_a": "A", "power_w": "W"}
+MAX_TABLE_BYTES = 1_000_000
+
+# the text of a table by its file name; raises OSError
+Tables = Callable[[str], str]
+
+
+def library_ids() -> list[str]:
+    """The ids of the shipped recipes."""
+    return sorted(path.stem for path in LIBRARY.glob("*.yaml") if not path.stem.startswith("grades_"))
+
+
+def library_data(recipe: str) -> Any:
+    """The document of a shipped recipe; raises LookupError."""
+    path = LIBRARY / f"{recipe}.yaml"
+    if not _ID.fullmatch(recipe) or recipe.startswith("grades_") or not path.exists():
+        raise LookupError(recipe)
+    return read_document(path).data
+
+
+def load_recipe(
+    text: str, source: str, parameters: Mapping[str, Any] | None = None, tables: Tables | None = None
+) -> tuple[Recipe, Document]:
+    """Parse and validate a recipe with these parameters; raises DocumentError with the place of the first fault."""
+    document = parse_document(text, source)
+    _bring_tables(document, document.data, (), tables)
+    try:
+        return Recipe.from_data(document.data, parameters, library_data), document
+    except ValidationError as error:
+        raise first_validation_error(document, error, "E-RECIPE") from None
+    except FaultError as fault:
+        raise document.error(fault.code or "E-RECIPE", fault.path, str(fault)) from None
+
+
+def tables_beside(directory: Path) -> Tables:
+    """Tables that lie beside a recipe file."""
+
+    def read(name: str) -> str:
+        path = directory / name
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise OSError(f"larger than {MAX_TABLE_BYTES} bytes")
+        return path.read_text(encoding="utf-8")
+
+    return read
+
+
+def tables_of(texts: Mapping[str, str]) -> Tables:
+    """Tables that came with the recipe's text."""
+
+    def read(name: str) -> str:
+        if name not in texts:
+            raise OSError("it was not sent with the recipe")
+        return texts[name]
+
+    return read
+
+
+def tables_named(data: Any) -> set[str]:
+    """The tables that a document's profile steps name."""
+    if isinstance(data, list):
+        return set().union(*map(tables_named, data)) if data else set()
+    if not isinstance(data, dict):
+        return set()
+    own = {data["file"]} if data.get("step") == "profile" and isinstance(data.get("file"), str) else set()
+    return own.union(*map(tables_named, data.values()))
+
+
+def _bring_tables(document: Document, data: Any, path: tuple[str | int, ...], tables: Tables | None) -> None:
+    """Put the rows of every table that a profile names beside its name: they belong to the recipe and its hash."""
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            _bring_tables(document, item, (*path, index), tables)
+    elif isinstance(data, dict):
+        name = data.get("file")
+        if data.get("step") == "profile" and isinstance(name, str):
+            data["rows"], data["of"] = _table(document, (*path, "file"), name, tables)
+        for key, value in data.items():
+            _bring_tables(document, value, (*path, key), tables)
+
+
+def _table(
+    document: Document, path: tuple[str | int, ...], name: str, tables: Tables | None
+) -> tuple[list[list[str]], str]:
+    def fault(why: str) -> DocumentError:
+        return document.error("E-TABLE", path, f"table {name!r:.80}: {why}")
+
+    if not _TABLE.fullmatch(name):
+        raise fault("a table is a CSV file beside the recipe, named with a-z 0-9 _ - only")
+    if tables is None:
+        raise fault("no tables can be read here; write its rows into the recipe")
+    try:
+        rows = list(csv.reader(io.StringIO(tables(name))))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise fault(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if len(header) != 2 or header[0] != "time_s" or header[1] not in ("current_a", "power_w"):
+        raise fault("its first row must be time_s,current_a or time_s,power_w")
+    number = re.compile(r"-?\d{1,9}(\.\d{1,9})?")
+    table = []
+    for line, row in enumerate(rows[1:], 2):
+        if len(row) != 2 or not all(number.fullmatch(cell.strip()) for cell in row):
+            raise fault(f"row {line} is not two plain numbers")
+        table.append([f"{cell.strip()} {_UNITS[column]}" for cell, column in zip(row, header, strict=True)])
+    return table, "current" if header[1] == "current_a" else "power"
+
+
+def finding_line(document: Document, finding: Finding, lang: str = "en") -> str:
+    """`file:line:column: message; hint [code]`."""
+    line, column = document.position(finding.path)
+    text, hint = finding.text.in_language(lang), finding.hint.in_language(lang)
+    return f"{document.source}:{line}:{column}: {text}; {hint} [{finding.code}]"
