@@ -49,7 +49,8 @@ CONSTANTS: dict[str, tuple[str, Text]] = {
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    # strict: a truth is no number, and the text "no" no truth
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
 
 
 # ------------------------------------------------------------------------------------------------------- routes

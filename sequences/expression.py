@@ -64,6 +64,7 @@ DIMENSIONS: dict[str, Dimension] = {
 }
 NUMBER_, FRACTION, TRUTH = DIMENSIONS["number"], DIMENSIONS["fraction"], DIMENSIONS["truth"]
 TEMPERATURE, DIFFERENCE = DIMENSIONS["temperature"], DIMENSIONS["temperature_difference"]
+_NAMED = frozenset(DIMENSIONS.values())
 _COHERENT = {"charge": 3600.0, "energy": 3600.0}
 
 
@@ -288,10 +289,9 @@ def _dimension(node: Node, names: Mapping[str, str], text: str) -> Dimension:
         return node.dimension
     if isinstance(node, Name):
         if node.name not in names:
-            known = ", ".join(sorted(names))
             raise FaultError(
-                f"{text!r:.80}: there is no {node.name!r}; known are {known}",
-                f"{text!r:.80}: {node.name!r} 이(가) 없습니다. 사용할 수 있는 이름: {known}",
+                f"{text!r:.80}: there is no {node.name!r} here",
+                f"{text!r:.80}: 여기에는 {node.name!r} 이(가) 없습니다",
                 "E-EXPR-NAME",
             )
         return DIMENSIONS[names[node.name]]
@@ -500,7 +500,14 @@ class Expression:
 
     def dimension(self, names: Mapping[str, str]) -> str:
         """Its dimension's name, for these names' dimensions; raises FaultError (E-EXPR-NAME, E-EXPR-UNIT)."""
-        return name_of(_dimension(self.root, names, self.text))
+        found = _dimension(self.root, names, self.text)
+        if found not in _NAMED:
+            raise FaultError(
+                f"{self.text!r:.80}: comes out in a unit that has no name here",
+                f"{self.text!r:.80}: 결과의 단위를 나타낼 이름이 없습니다",
+                "E-EXPR-UNIT",
+            )
+        return name_of(found)
 
 
 def _walk(node: Node) -> Iterator[Node]:
@@ -522,7 +529,8 @@ def parse_expression(text: Any) -> Expression:
         )
     if len(text) > MAX_TEXT:
         raise FaultError(f"longer than {MAX_TEXT} characters", f"{MAX_TEXT}자를 넘습니다", "E-EXPR-SIZE")
-    return Expression(" ".join(text.split()), _Parser(text).parse())
+    text = " ".join(text.split())
+    return Expression(text, _Parser(text).parse())
 
 
 class _OfExpression:

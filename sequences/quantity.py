@@ -82,7 +82,8 @@ def dimension_ko(dimension: str) -> str:
 NUMBER = r"\d{1,9}(?:\.\d{1,17})?"
 # a parameter of the recipe, as text refers to it
 PARAMETER = r"\$[a-z][a-z0-9_]*"
-_WITH_UNIT = re.compile(rf"(-?{NUMBER})\s*([A-Za-z/%]{{1,8}})")
+_WITH_UNIT = re.compile(rf"(-?{NUMBER}) *([A-Za-z/%]{{1,8}})")
+MAX_QUANTITY = 60
 _C_OVER = re.compile(rf"C/({NUMBER})")
 
 
@@ -123,6 +124,10 @@ def parse_quantity(text: object) -> Quantity:
         raise FaultError(
             f"needs a unit: {text!r:.60} is a bare value, write it like '50 mV', 'C/3' or '2 h'",
             f"단위가 필요합니다: {text!r:.60} 은(는) 단위 없는 값입니다. '50 mV', 'C/3', '2 h' 처럼 쓰십시오",
+        )
+    if len(text) > MAX_QUANTITY:
+        raise FaultError(
+            f"{text!r:.60}: longer than {MAX_QUANTITY} characters", f"{text!r:.60}: {MAX_QUANTITY}자를 넘습니다"
         )
     stripped = text.strip()
     if match := _C_OVER.fullmatch(stripped):

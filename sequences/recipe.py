@@ -10,21 +10,22 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from sequences.condition import CONSTANTS, SIGNALS, Identifier, Strict
 from sequences.flow import Call, CapacityTest, Hppc, Path, Repeat, Step, While, bodies
-from sequences.measurement import Measurement
+from sequences.measurement import FormulaOf, Measurement
 from sequences.quantity import Quantity, parse_quantity
 from sequences.safety import Safety
-from sequences.step import Role
+from sequences.step import Compute, Role
 from sequences.text import FaultError, Text
 
 MAX_STEP_RUNS = 10_000
 MAX_CALL_DEPTH = 4
+MAX_CALLS = 20  # of one recipe and all that it calls
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     "impedance_meter": ("acir",),
     "spectrum_meter": ("eis",),
@@ -95,6 +96,11 @@ def _scalar(kind: Any, value: Any) -> float:
     return float(value)
 
 
+Parameters = Annotated[
+    dict[Identifier, Parameter], Field(default_factory=dict, max_length=50, description="What a run may change.")
+]
+
+
 class RoleNeed(Strict):
     """What a recipe needs of a role."""
 
@@ -127,9 +133,7 @@ class Recipe(Strict):
     destructive: Annotated[
         bool, Field(description="Whether it may empty cells below what a battery for use stands (recycling).")
     ] = False
-    parameters: Annotated[
-        dict[Identifier, Parameter], Field(default_factory=dict, max_length=50, description="What a run may change.")
-    ]
+    parameters: Parameters
     roles: Annotated[dict[Role, RoleNeed], Field(min_length=1, description="The instruments it needs, by role.")]
     safety: Annotated[Safety, Field(description="What must never be passed.")]
     steps: Annotated[list[Step], Field(min_length=1, max_length=200, description="What is done.")]
@@ -148,6 +152,8 @@ class Recipe(Strict):
         `library` gives the data of a recipe by its id, or raises LookupError. Raises pydantic.ValidationError, or
         FaultError with a path for a parameter or a call that is at fault.
         """
+        if library is not None and not isinstance(library, _Counted):
+            library = _Counted(library)
         values = bind(data, parameters or {})
         bound = substitute(data, values) if isinstance(data, dict) else data
         recipe = cls.model_validate(_resolve_calls(bound, library, depth))
@@ -207,40 +213,53 @@ class Recipe(Strict):
                     )
         return self
 
-    @cached_property
+    @property
     def variables(self) -> dict[str, str]:
-        """Dimension of every variable that a step may set, in the order they are set."""
-        names = {name: dimension for name, (dimension, _) in CONSTANTS.items()}
-        found: dict[str, str] = {}
-        for step, _ in walk(self.steps):
-            found |= _sets(step, signal_dimensions() | names | found)
-        return found
+        """Dimension of every variable that a step of this recipe may set, in the order they are set."""
+        return dict(self._dimensions[0])
 
     def names(self, *, signals: bool = True) -> dict[str, str]:
-        """Dimension of every name that an expression may use; raises FaultError for a formula that is at fault."""
-        names = {name: dimension for name, (dimension, _) in CONSTANTS.items()}
-        names |= {f"has_{role}": "truth" for role in get_args(Role)} | {"grade_certain": "truth"}
-        if signals:
-            names |= signal_dimensions()
-        names |= self.variables
-        pending = list(self.measurements)
-        while pending:
-            left = []
-            for measurement in pending:
-                try:
-                    names[measurement.name] = measurement.dimension(names)
-                except FaultError:
-                    left.append(measurement)
-            if len(left) == len(pending):  # only what is truly at fault is left
-                for measurement in left:
-                    names[measurement.name] = "number"
-                break
-            pending = left
+        """Dimension of every name that an expression may use; what a formula at fault gives is held for a number."""
+        variables, measured = self._dimensions
+        names = _given_names() | (signal_dimensions() if signals else {}) | variables | measured
         for step, _ in walk(self.steps):
             if isinstance(step, Call):
+                called = step.body.names()
                 for measurement in step.body.measurements:
-                    names.setdefault(measurement.name, step.body.names()[measurement.name])
+                    names.setdefault(measurement.name, called[measurement.name])
         return names
+
+    @cached_property
+    def _dimensions(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Of variables and of measurements. Either may be worked out from the other."""
+        names = _given_names() | signal_dimensions()
+        variables: dict[str, str] = {}
+        measured: dict[str, str] = {}
+        steps = [step for step, _ in walk(self.steps)]
+        measurements = sorted(self.measurements, key=lambda m: isinstance(m.source, FormulaOf))
+
+        def settled(found: dict[str, str], work_out: Callable[[dict[str, str]], dict[str, str]]) -> bool:
+            try:
+                new = work_out(names)
+            except FaultError:
+                return False
+            found.update(new)
+            names.update(new)
+            return True
+
+        for _ in range(3):
+            measurements = [m for m in measurements if not settled(measured, partial(_measures, m))]
+            steps = [s for s in steps if not settled(variables, partial(_sets, s))]
+        # at fault, and reported where they are checked
+        variables |= {step.into: "number" for step in steps if isinstance(step, Compute)}
+        measured |= {measurement.name: "number" for measurement in measurements}
+        return variables, measured
+
+
+def _given_names() -> dict[str, str]:
+    """What every recipe may use besides signals."""
+    constants = {name: dimension for name, (dimension, _) in CONSTANTS.items()}
+    return constants | {f"has_{role}": "truth" for role in get_args(Role)} | {"grade_certain": "truth"}
 
 
 def signal_dimensions() -> dict[str, str]:
@@ -260,13 +279,14 @@ def walk(steps: list[Step], path: Path = ("steps",)) -> Iterator[tuple[Step, Pat
                 yield from walk(inner, (*here, *below))
 
 
+def _measures(measurement: Measurement, names: dict[str, str]) -> dict[str, str]:
+    return {measurement.name: measurement.dimension(names)}
+
+
 def _sets(step: Any, names: dict[str, str]) -> dict[str, str]:
-    """The variables a step sets, with their dimensions."""
+    """The variables a step sets, with their dimensions; raises FaultError for a formula at fault."""
     if step.step == "compute":
-        try:
-            return {step.into: step.value.dimension(names)}
-        except FaultError:
-            return {step.into: "number"}  # reported where the step is checked
+        return {step.into: step.value.dimension(names)}
     if step.step == "python":
         return {
             name: "number" if unit == "1" else parse_quantity(f"1 {unit}").dimension for name, unit in step.into.items()
@@ -302,21 +322,26 @@ def _runs(steps: list[Step]) -> int:
 _REFERENCE = re.compile(r"\$([a-z][a-z0-9_]*)")
 
 
+class _Declared(Strict):
+    parameters: Parameters
+
+
 def bind(data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The value of every parameter; raises FaultError for one that is not declared or does not fit."""
-    declared = data.get("parameters") if isinstance(data, dict) else None
-    declared = declared if isinstance(declared, dict) else {}
+    """The value of every parameter; raises FaultError for one that is not declared or does not fit.
+
+    A declaration at fault raises pydantic.ValidationError, before anything is replaced by it.
+    """
+    parameters = data.get("parameters", {}) if isinstance(data, dict) else {}
+    declared = _Declared.model_validate({"parameters": parameters}).parameters
     for name in given:
         if name not in declared:
             raise _no_parameter(f"{name!r:.60}", name, declared, ("parameters",))
-    values = {}
-    for name, declaration in declared.items():
-        if not isinstance(declaration, dict) or "default" not in declaration:
-            continue  # refused with its place when the document is validated
-        values[name] = declaration["default"]
+    values: dict[str, Any] = {}
+    for name, parameter in declared.items():
+        values[name] = parameter.default
         if name in given:
             try:
-                values[name] = Parameter.model_validate(declaration).accept(given[name])
+                values[name] = parameter.accept(given[name])
             except FaultError as fault:
                 text = fault.text
                 raise FaultError(f"{name}: {text.en}", f"{name}: {text.ko}", fault.code, ("parameters", name)) from None
@@ -337,7 +362,10 @@ def substitute(data: Any, values: Mapping[str, Any], path: Path = ()) -> Any:
     """The document with `$name` replaced; raises FaultError for a name that is not declared."""
     if isinstance(data, dict):
         return {
-            key: value if key in ("parameters", "title", "text") else substitute(value, values, (*path, key))
+            # a call's parameters may be the caller's own
+            key: value
+            if key in ("title", "text") or (key, path) == ("parameters", ())
+            else substitute(value, values, (*path, key))
             for key, value in data.items()
         }
     if isinstance(data, list):
@@ -366,11 +394,25 @@ def _resolve_calls(data: Any, library: Library | None, depth: int, path: Path = 
     return {**resolved, "called": _called(data, library, depth, (*path, "recipe"))}
 
 
+class _Counted:
+    """A library that counts what it lends: each recipe that is called may call as many again."""
+
+    def __init__(self, library: Library) -> None:
+        self._library, self.lent = library, 0
+
+    def __call__(self, name: str) -> Any:
+        self.lent += 1
+        return self._library(name)
+
+
 def _called(data: Any, library: Library | None, depth: int, path: Path) -> Recipe:
     name = f"{data['recipe']!r:.60}"
     if depth >= MAX_CALL_DEPTH:
         en, ko = f"more than {MAX_CALL_DEPTH} deep", f"{MAX_CALL_DEPTH}단계보다 깊습니다"
         raise FaultError(f"{name}: recipes call each other {en}", f"{name}: 레시피 호출이 {ko}", "E-CALL", path)
+    if isinstance(library, _Counted) and library.lent >= MAX_CALLS:
+        en, ko = f"more than {MAX_CALLS} calls in all", f"호출이 모두 {MAX_CALLS}개를 넘습니다"
+        raise FaultError(f"{name}: {en}", f"{name}: {ko}", "E-CALL", path)
     try:
         called = library(data["recipe"]) if library is not None else None
     except LookupError:

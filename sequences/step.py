@@ -6,6 +6,7 @@ A step's docstring, its fields' descriptions and its example make its page of th
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -264,7 +265,7 @@ class Profile(StepBase):
         str | None, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\.csv$", description="A CSV file beside the recipe.")
     ] = None
     rows: Annotated[
-        list[tuple[str, str]],
+        list[Annotated[tuple[str, str], Field(strict=False)]],
         Field(default_factory=list, max_length=MAX_TABLE, description="The table, times rising."),
     ]
     sample: Annotated[Duration, Field(description="Sampling period.")] = amount("1 s")
@@ -286,7 +287,7 @@ class Profile(StepBase):
             )
         return self
 
-    @property
+    @cached_property
     def table(self) -> list[tuple[float, float]]:
         """(s, A or W, + charges)."""
         rows = []
@@ -555,7 +556,7 @@ class Python(StepBase):
     """
 
     model_config = example(
-        step="python", name="site_model", function="site_model", arguments={"charge": "charge"},
+        step="python", name="site_model", function="site_model", arguments={"spread": "cell_spread"},
         into={"site_index": "1"}, max_time="30 s",
     )  # fmt: skip
 
