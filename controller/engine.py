@@ -144,7 +144,7 @@ class Engine:
         await self._carry_out(turn, sample)
         await self._do(NoCurrent())
         if self._held.requested:  # asked for while the last step was ending
-            await self._serve_hold(NoCurrent(), sample)
+            await self._serve_hold(NoCurrent())
         self._finished = True
         return turn.finish
 
@@ -154,19 +154,19 @@ class Engine:
     async def _carry_out(self, turn: Turn, sample: Sample) -> tuple[Sample, dict[int, Answer]]:
         """Record what began and ended, do what is asked; then the next sample or answer for the program."""
         await self._record(turn)
-        acted = False
+        acted, answers = False, {}
         for directive in turn.directives:
             if directive.cancel:
                 self._withdraw(directive.key)
             elif isinstance(directive.action, Drive | NoCurrent):
-                if self._held.requested:
-                    await self._serve_hold(NoCurrent(), sample)  # before the new step switches anything on
+                if self._held.requested:  # before the new step switches anything on
+                    sample, answers = await self._serve_hold(NoCurrent())
                 sample, acted = await self._do(directive.action), True
                 self._recorder.add(sample)
             else:
                 self._begin(directive)
         if acted or turn.finish is not None:
-            return sample, {}
+            return sample, answers
         return await self._next(sample)
 
     async def _record(self, turn: Turn) -> None:
@@ -203,7 +203,7 @@ class Engine:
         """The next sample or answer for the program; a hold is served here and hides its samples from the steps."""
         while True:
             if self._held.requested:
-                return await self._serve_hold(self._set_point, latest)
+                return await self._serve_hold(self._set_point)
             item = await self._queue.get()
             if isinstance(item, _Answered):
                 if self._pending.pop(item.key, None) is not None:
@@ -216,7 +216,7 @@ class Engine:
                     raise RunFailedError("E-OUTPUT-LOST", reason, Verdict.ERROR)
                 return item, {}
 
-    async def _serve_hold(self, interrupted: _SetPoint, latest: Sample) -> tuple[Sample, dict[int, Answer]]:
+    async def _serve_hold(self, interrupted: _SetPoint) -> tuple[Sample, dict[int, Answer]]:
         """Output off until `resume`; returns the sample that shows the interrupted set point at work again."""
         since, held = self._clock.now(), self._held
         sample = await self._do(NoCurrent())

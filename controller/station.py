@@ -278,9 +278,16 @@ class Station:
         await self._pause(Command.HOLD, author, reason)
 
     def _hold_for_recipe(self, reason: str) -> None:
-        """A step's route says hold: as if an operator had, unless the run is being ended."""
-        if (self.state, Command.HOLD) in TRANSITIONS and self._group is not None:
-            self._group.create_task(self.hold("recipe", reason))
+        """A step's route says hold: as if an operator had."""
+        assert self._group is not None
+        self._group.create_task(self._hold_when_possible(reason))
+
+    async def _hold_when_possible(self, reason: str) -> None:
+        """A hold in progress will do; after one that is ending comes another; a run that is ending needs none."""
+        while self.state in (State.UNHOLDING, State.UNSUSPENDING):
+            await self._moved.wait()
+        if (self.state, Command.HOLD) in TRANSITIONS:
+            await self.hold("recipe", reason)
 
     async def suspend(self, author: str, reason: str = "") -> None:
         """The same for a cause outside (MES, chamber, material)."""

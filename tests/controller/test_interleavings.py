@@ -19,8 +19,8 @@ LineWith = Callable[..., LineConfig]
 
 LONG_REST = {"name": "rest", "step": "rest", "duration": "60 s"}
 PULSE = {
-    "name": "pulse", "step": "pulse", "direction": "discharge", "current": "1C", "duration": "10 s",
-    "recovery": "10 s", "sample": "100 ms", "cell_voltage_min": "2.70 V", "cell_voltage_max": "4.20 V",
+    "name": "pulse", "step": "pulse", "sample": "100 ms", "cell_voltage_min": "2.70 V", "cell_voltage_max": "4.20 V",
+    "pulses": [{"direction": "discharge", "current": "1C", "duration": "10 s", "rest": "10 s"}],
 }  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_a_hold_between_two_steps_switches_nothing_on(line_with: LineWith, short
         await virtual.clock.sleep(30)
         assert virtual.simulated.world.discharged_ah == 0
         engine._held.requested = False
-        engine._samples.put_nowait(None)
+        engine._queue.put_nowait(None)
         result = await virtual.result(run)
         assert result["verdict"] == "pass", result["outcome"]
 
