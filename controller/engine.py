@@ -154,7 +154,8 @@ class Engine:
     async def _carry_out(self, turn: Turn, sample: Sample) -> tuple[Sample, dict[int, Answer]]:
         """Record what began and ended, do what is asked; then the next sample or answer for the program."""
         await self._record(turn)
-        acted, answers = False, {}
+        acted = False
+        answers: dict[int, Answer] = {}
         for directive in turn.directives:
             if directive.cancel:
                 self._withdraw(directive.key)

@@ -91,19 +91,17 @@ class Run:
         self.dut = dut_of(self.model)
         context = Context(self.dut, self.capacity_estimate, self.soc, self.limits.roles)
         self.program = Program(self.recipe, context)
-        self.bounds = self._effective()
+        safety, destructive = self.recipe.safety, self.recipe.destructive
+        self.bounds = effective_bounds(safety, self.dut, self.limits, destructive=destructive)
 
     def bounds_now(self) -> list[Bound]:
         """The bounds that hold while the steps run that run now: their own, and those of the recipes around them."""
-        bounds = self._effective()
+        bounds = self.bounds
         for leaf in self.program.active:
-            for safety in leaf.safeties:
+            for safety in leaf.own_safeties:
                 own = effective_bounds(safety, self.dut, self.limits, destructive=self.recipe.destructive)
                 bounds = tightest(bounds, own)
         return bounds
-
-    def _effective(self) -> list[Bound]:
-        return effective_bounds(self.recipe.safety, self.dut, self.limits, destructive=self.recipe.destructive)
 
     @property
     def identity(self) -> dict[str, Any]:

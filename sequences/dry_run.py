@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,11 +92,20 @@ class Forecast:
 
     def remaining(self, label: str, step_time: float) -> float | None:
         """Expected s from a time in a step to the end; None for a step that was not foreseen."""
-        for index, step in enumerate(self.steps):
-            if step.label == label:
-                rest = sum(later.seconds for later in self.steps[index + 1 :])
-                return max(0.0, step.seconds - step_time) + rest
-        return None
+        if label not in self._until_end:
+            return None
+        own, after = self._until_end[label]
+        return max(0.0, own - step_time) + after
+
+    @cached_property
+    def _until_end(self) -> dict[str, tuple[float, float]]:
+        """By label: s that a step takes, and s after it; of a label's several runs the first."""
+        found: dict[str, tuple[float, float]] = {}
+        after = 0.0
+        for step in reversed(self.steps):
+            found[step.label] = (step.seconds, after)
+            after += step.seconds
+        return found
 
 
 def dry_run(

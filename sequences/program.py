@@ -266,10 +266,12 @@ class LeafNode:
         return f"{scope}{self.step.name}{self._place.rounds}{retry}"
 
     @property
-    def safeties(self) -> list[Safety]:
-        """The safety blocks that hold while it runs: of every recipe around it, and its own narrowing."""
-        recipes = [recipe.safety for recipe in self._place.recipes]
-        return [*recipes[:-1], recipes[-1].narrowed(self.step.safety)]
+    def own_safeties(self) -> list[Safety]:
+        """The safety blocks that hold while it runs besides the run's: of called recipes, and its own narrowing."""
+        called = [recipe.safety for recipe in self._place.recipes[1:]]
+        if self.step.safety is None:
+            return called
+        return [*called, self._place.recipes[-1].safety.narrowed(self.step.safety)]
 
     @property
     def phase(self) -> str:

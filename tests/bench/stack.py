@@ -18,7 +18,7 @@ import yaml
 
 from config import LineConfig, read_document
 from controller.clock import JumpingClock
-from controller.daemon import LIBRARY
+from controller.recipes import LIBRARY
 from simulators.ports import RegisterPort, TextPort
 from tests.bench import trivial
 from tests.bench.child import Measured

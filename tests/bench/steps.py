@@ -16,15 +16,18 @@ from typing import Any
 from unittest.mock import patch
 
 from config import shipped_dut_models
+from config.line import LineIdentity
 from controller.clock import JumpingClock
 from controller.daemon import load_grade_rules
 from controller.engine import Engine
 from controller.instruments import Instruments
 from controller.journal import Journal
-from controller.run import Run
+from controller.run import Run, forecast_of
 from controller.safety import Safety
 from controller.sampler import Sampler
 from controller.start import StartRequest, battery_model, checked_recipe, station_limits
+from controller.surroundings import RunSurroundings
+from controller.topics import Topics
 from drivers.links import MemoryTextLink
 from sequences import Sample, Value
 from tests.bench import trivial
@@ -69,11 +72,14 @@ async def _engine_alone(clock: JumpingClock, directory: Path) -> Measured:
     checked = checked_recipe(
         StartRequest(recipe(MANY), "bench", CODE, "bench", "bench"), model, limits, load_grade_rules("default")
     )
-    run = Run("bench-1", "st01", CODE, model, checked, "bench", "bench", limits, clock.now(), 60.0, START_SOC)
+    forecast = forecast_of(checked, model, limits, START_SOC, 60.0)
+    run = Run("bench-1", "st01", CODE, model, checked, "bench", "bench", limits, clock.now(), 60.0, START_SOC, forecast)
     journal = Journal.open(directory / "journal.db")
     ready = _ReadySampler(sampler, scanned[0], clock.now)
-    engine = Engine(instruments, ready, clock, journal, run)  # type: ignore[arg-type]
-    safety = Safety(sampler, {})
+    safety, topics = Safety(sampler, {}), Topics(LineIdentity(enterprise="e", site="s", area="a", name="l"))
+    surroundings = RunSurroundings(run, instruments, clock, safety, journal, topics, lambda reason: None, lambda: None)
+    rules = load_grade_rules("default")
+    engine = Engine(instruments, ready, clock, journal, run, rules, surroundings)  # type: ignore[arg-type]
     safety.arm(run.bounds, clock.now())
     alarms: list[Any] = []
 

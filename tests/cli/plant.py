@@ -26,7 +26,7 @@ import yaml
 
 from config import read_document
 from controller.clock import create_page
-from controller.daemon import LIBRARY
+from controller.recipes import LIBRARY
 
 DEMO_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
 CODE = "PHE96-004711"

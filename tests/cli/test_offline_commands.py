@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.daemon import LIBRARY
+from controller.recipes import LIBRARY
 from tests.cli.plant import DISCHARGE, ENVIRONMENT, EVALINE, PACED, WITHIN, Child, Data, Ended, Here, Plant, recipe
 
 QUICK = LIBRARY / "quick_capacity_dcir.yaml"

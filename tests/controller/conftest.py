@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from config import LineConfig, read_document
-from controller.daemon import LIBRARY
+from controller.recipes import LIBRARY
 from tests.virtual import demo_line
 
 LIBRARY_RECIPE = read_document(LIBRARY / "quick_capacity_dcir.yaml").data
