@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic_core import CoreSchema, core_schema
 
 from sequences.expression import Condition, Evaluation, Scope
-from sequences.quantity import Duration, amount
+from sequences.quantity import PARAMETER, Duration, amount
 from sequences.text import FaultError, Text
 
 # signal -> (dimension, what it is); `current <= C/10` compares with a multiple of the rated capacity
@@ -106,8 +106,9 @@ class Route:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        examples = ["next", "goto NAME", "goto NAME max 3", "retry 2", "fail", "hold", "abort"]
-        return {"type": "string", "pattern": f"^({_ROUTE.pattern.replace('?:', '')})$", "examples": examples}
+        examples = ["next", "goto charge", "goto charge max 3", "retry 2", "fail", "hold", "abort"]
+        pattern = f"^({re.sub(r'(.d.1,..)', lambda count: f'({count[0]}|{PARAMETER})', _ROUTE.pattern)})$"
+        return {"title": "route", "type": "string", "pattern": pattern, "examples": examples}
 
 
 NEXT, FAIL, ABORT = Route("next"), Route("fail"), Route("abort")
@@ -131,6 +132,15 @@ class End(Strict):
     before: Annotated[Duration | None, Field(description="Judge it before this time of the step only.")] = None
     after: Annotated[Duration | None, Field(description="Judge it after this time of the step only.")] = None
     then: Annotated[Route, Field(description="Where the run goes: next unless said otherwise.")] = NEXT
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        reference = handler(schema)
+        end = handler.resolve_ref_schema(reference)
+        short = {**end["properties"]["when"], "description": end["description"]}
+        long = {key: end.pop(key) for key in ("type", "properties", "required", "additionalProperties")}
+        end["anyOf"] = [short, long]
+        return reference
 
     @model_validator(mode="before")
     @classmethod

@@ -534,16 +534,16 @@ def parse_expression(text: Any) -> Expression:
 
 
 class _OfExpression:
-    def __init__(self, example: str) -> None:
-        self._example = example
+    def __init__(self, title: str, example: str) -> None:
+        self._title, self._example = title, example
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         serialize = core_schema.plain_serializer_function_ser_schema(lambda expression: expression.text)
         return core_schema.no_info_plain_validator_function(parse_expression, serialization=serialize)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "maxLength": MAX_TEXT, "examples": [self._example]}
+        return {"title": self._title, "type": "string", "maxLength": MAX_TEXT, "examples": [self._example]}
 
 
-Condition = Annotated[Expression, _OfExpression("current <= C/10")]
-Formula = Annotated[Expression, _OfExpression("max(capacity) - min(capacity)")]
+Condition = Annotated[Expression, _OfExpression("condition", "current <= C/10")]
+Formula = Annotated[Expression, _OfExpression("formula", "max(capacity) - min(capacity)")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from sequences.condition import End, Identifier, Strict
 from sequences.expression import Condition, parse_expression
@@ -77,7 +78,7 @@ class While(StepBase):
     )
 
     step: Literal["while"] = "while"
-    condition: Condition
+    condition: Annotated[Condition, Field(description="What must be true for another round.")]
     max_rounds: Annotated[int, Field(ge=1, le=1000, description="After so many rounds it ends and fails.")]
     steps: Annotated[Steps, Field(description="What is repeated.")]
 
@@ -88,7 +89,7 @@ class If(StepBase):
     model_config = example(step="if", name="if_warm", condition="temperature_max > 30 degC", then=[_REST])
 
     step: Literal["if"] = "if"
-    condition: Condition
+    condition: Annotated[Condition, Field(description="What decides.")]
     then: Annotated[Steps, Field(description="When it is known to be true.")]
     otherwise: Annotated[
         list[Step], Field(default_factory=list, max_length=100, alias="else", description="When it is not.")
@@ -98,8 +99,8 @@ class If(StepBase):
 class Branch(Strict):
     """One of the branches that run at the same time."""
 
-    name: Identifier
-    steps: Steps
+    name: Annotated[Identifier, Field(description="Its name in this step.")]
+    steps: Annotated[Steps, Field(description="What is done in it.")]
 
 
 class Parallel(StepBase):
@@ -156,7 +157,7 @@ class Call(StepBase):
     parameters: Annotated[
         dict[Identifier, str | int | bool], Field(default_factory=dict, max_length=30, description="Its parameters.")
     ]
-    called: Annotated[Any, Field(exclude=True, repr=False)] = None
+    called: SkipJsonSchema[Annotated[Any, Field(exclude=True, repr=False)]] = None
 
     @property
     def body(self) -> Recipe:
@@ -184,12 +185,12 @@ class CapacityTest(StepBase):
     drives: ClassVar[bool] = True
 
     step: Literal["capacity"] = "capacity"
-    charge_current: CurrentMagnitude
+    charge_current: Annotated[CurrentMagnitude, Field(description="Of the charge.")]
     charge_cell_voltage: CellVoltage
     cutoff: Annotated[CurrentMagnitude, Field(description="Current at which the charge ends.")]
     charge_max_time: MaxTime
     rest_charged: Annotated[Duration, Field(description="Rest after the charge.")]
-    discharge_current: CurrentMagnitude
+    discharge_current: Annotated[CurrentMagnitude, Field(description="Of the discharge.")]
     discharge_cell_voltage: CellVoltage
     discharge_max_time: MaxTime
     rest_discharged: Annotated[Duration, Field(description="Rest after the discharge.")]

@@ -21,7 +21,11 @@ from sequences.recipe import Parameter, bind, substitute
 from sequences.text import FaultError, Text
 from sequences.verdict import Verdict
 
-Grade = Literal["A", "B", "C", "D", "Q"]
+Grade = Annotated[
+    Literal["A", "B", "C", "D", "Q"],
+    Field(description="A remanufacture, B and C reuse, D recycle, Q quarantine."),
+]
+Reason = Annotated[Text, Field(description="What people are told when it applies.")]
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -93,38 +97,45 @@ class Rule:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": _FORM.pattern, "examples": ["stateOfHealth >= 80 %"]}
+        return {
+            "title": "rule",
+            "type": "string",
+            "pattern": f"^{_FORM.pattern}$",
+            "examples": ["stateOfHealth >= 80 %"],
+        }
 
 
 class Reject(Strict):
     """A hard reject: when its rule holds, the grade is this one whatever else was measured."""
 
     grade: Grade
-    when: Rule
-    reason: Text
+    when: Annotated[Rule, Field(description="What rejects.")]
+    reason: Reason
 
 
 class Cap(Strict):
     """The best grade that is left unless a rule is known to hold."""
 
     best: Annotated[Grade, Field(description="No better grade than this.")]
-    unless: Rule
-    reason: Text
+    unless: Annotated[Rule, Field(description="What must be known to hold for a better one.")]
+    reason: Reason
 
 
 class GradeClass(Strict):
     """A grade and everything that must hold for it."""
 
     grade: Grade
-    title: Text
-    needs: Annotated[list[Rule], Field(min_length=1)]
+    title: Annotated[Text, Field(description="What is done with such batteries.")]
+    needs: Annotated[list[Rule], Field(min_length=1, description="All of them must hold.")]
 
 
 class GradeRules(Strict):
     """A rule file: rejects first, then classes from best to worst with their caps, else the last resort."""
 
-    schema_version: Annotated[Literal["evaline/grades/1"], Field(alias="schema")] = "evaline/grades/1"
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    schema_version: Annotated[
+        Literal["evaline/grades/1"], Field(alias="schema", description="What this file is, and which version of that.")
+    ] = "evaline/grades/1"
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="By which line files name it.")]
     source: Annotated[str, Field(description="Where the thresholds come from.")]
     parameters: Annotated[
         dict[Identifier, Parameter], Field(default_factory=dict, description="Thresholds that a site may set.")

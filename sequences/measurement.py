@@ -254,7 +254,7 @@ class FormulaOf(SourceBase):
     """An expression over variables, constants and other measurements."""
 
     kind: Literal["formula"] = "formula"
-    value: Formula
+    value: Annotated[Formula, Field(description="What is worked out.")]
 
 
 Source = Annotated[

@@ -191,9 +191,11 @@ class Of:
         return core_schema.no_info_plain_validator_function(self.parse, serialization=serialize)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        units = "|".join(re.escape(unit) for unit, (dimension, _) in UNITS.items() if dimension == self.dimension)
-        pattern = rf"^(-?{NUMBER} *({units})|{PARAMETER})$"
-        return {"type": "string", "pattern": pattern, "examples": [self.example]}
+        units = [unit for unit, (dimension, _) in UNITS.items() if dimension == self.dimension]
+        sign = "-?" if self.minimum is None and self.above is None else ""
+        pattern = rf"^({sign}({NUMBER}|{PARAMETER}) *({'|'.join(map(re.escape, units))})|{PARAMETER})$"
+        title = f"{self.dimension.replace('_', ' ')} in {', '.join(units)}"
+        return {"title": title, "type": "string", "pattern": pattern, "examples": [self.example]}
 
 
 def _wrong_dimension(text: str, found: str, needed: str) -> FaultError:
@@ -227,8 +229,10 @@ class OfCurrent:
         return core_schema.no_info_plain_validator_function(self.parse, serialization=serialize)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        pattern = rf"^({NUMBER} *(m?A|C)|C/{NUMBER}|{PARAMETER})$"
-        return {"type": "string", "pattern": pattern, "examples": [self.example]}
+        number = rf"({NUMBER}|{PARAMETER})"
+        pattern = rf"^({number} *(m?A|C)|C/{number}|{PARAMETER})$"
+        title = "current in A, mA, C, C/n"
+        return {"title": title, "type": "string", "pattern": pattern, "examples": [self.example]}
 
 
 def amount(text: str) -> Amount:

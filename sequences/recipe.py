@@ -111,8 +111,8 @@ class RoleNeed(Strict):
 class AppliesTo(Strict):
     """What batteries the recipe is for."""
 
-    kind: Annotated[list[Literal["pack", "module", "cell"]], Field(min_length=1)]
-    chemistry: Annotated[list[Literal["NMC", "NCA", "LMO", "LFP"]], Field(min_length=1)]
+    kind: Annotated[list[Literal["pack", "module", "cell"]], Field(min_length=1, description="Packs, modules, cells.")]
+    chemistry: Annotated[list[Literal["NMC", "NCA", "LMO", "LFP"]], Field(min_length=1, description="Which cathodes.")]
     model: Annotated[
         list[str], Field(default_factory=list, max_length=200, description="Battery models; any when empty.")
     ]
@@ -121,7 +121,9 @@ class AppliesTo(Strict):
 class Recipe(Strict):
     """A complete evaluation recipe."""
 
-    schema_version: Annotated[Literal["evaline/recipe/1"], Field(alias="schema")] = "evaline/recipe/1"
+    schema_version: Annotated[
+        Literal["evaline/recipe/1"], Field(alias="schema", description="What this file is, and which version of that.")
+    ] = "evaline/recipe/1"
     id: Annotated[Identifier, Field(description="Its name in the library.")]
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$"), Field(description="Of the recipe.")]
     title: Annotated[Text, Field(description="For people.")]

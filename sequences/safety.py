@@ -20,70 +20,73 @@ from sequences.quantity import (
 )
 
 _NONE = amount("0 s")
+_WARN = Field(description="From here on people are warned.")
+_TRIP = Field(description="Here the run ends and everything goes off.")
+Delay = Annotated[Duration, Field(description="How long a level must be passed before it counts.")]
 
 
 class VoltageBound(Strict):
     """Warn and trip level, V, and how long a level must be passed before it counts, s."""
 
-    warn: Voltage
-    trip: Voltage
-    delay: Duration
+    warn: Annotated[Voltage, _WARN]
+    trip: Annotated[Voltage, _TRIP]
+    delay: Delay
 
 
 class PackVoltageBound(Strict):
     """Voltage of the whole battery, written per series cell so that it fits packs and modules alike."""
 
-    warn: VoltagePerCell
-    trip: VoltagePerCell
-    delay: Duration
+    warn: Annotated[VoltagePerCell, _WARN]
+    trip: Annotated[VoltagePerCell, _TRIP]
+    delay: Delay
 
 
 class CurrentBound(Strict):
     """Magnitude of the current in one direction."""
 
-    warn: CurrentMagnitude
-    trip: CurrentMagnitude
-    delay: Duration
+    warn: Annotated[CurrentMagnitude, _WARN]
+    trip: Annotated[CurrentMagnitude, _TRIP]
+    delay: Delay
 
 
 class TemperatureBound(Strict):
     """Of the hottest or the coldest sensor on the battery."""
 
-    warn: Temperature
-    trip: Temperature
-    delay: Duration
+    warn: Annotated[Temperature, _WARN]
+    trip: Annotated[Temperature, _TRIP]
+    delay: Delay
 
 
 class TemperatureRateBound(Strict):
     """Of the hottest sensor, over a minute."""
 
-    warn: TemperatureRate
-    trip: TemperatureRate
-    delay: Duration
+    warn: Annotated[TemperatureRate, _WARN]
+    trip: Annotated[TemperatureRate, _TRIP]
+    delay: Delay
 
 
 class InsulationBound(Strict):
     """In ohm per volt of the battery's nominal voltage."""
 
-    warn: Insulation
-    trip: Insulation
-    delay: Duration
+    warn: Annotated[Insulation, _WARN]
+    trip: Annotated[Insulation, _TRIP]
+    delay: Delay
 
 
 class ThroughputBound(Strict):
     """Charge moved in both directions together, as a fraction of the rated capacity."""
 
-    warn: Fraction
-    trip: Fraction
-    delay: Duration = _NONE
+    warn: Annotated[Fraction, _WARN]
+    trip: Annotated[Fraction, _TRIP]
+    delay: Delay = _NONE
 
 
 class TimeBound(Strict):
     """Time of the whole run."""
 
-    warn: Duration
-    trip: Duration
-    delay: Duration = _NONE
+    warn: Annotated[Duration, _WARN]
+    trip: Annotated[Duration, _TRIP]
+    delay: Delay = _NONE
 
 
 class Safety(Strict):
@@ -120,7 +123,7 @@ _optional: dict[str, Any] = {
     for name, info in Safety.model_fields.items()
 }
 # the same bounds as Safety's, each of them optional: declared once
-Narrowing = create_model("Narrowing", __base__=_Narrowing, **_optional)
+Narrowing = create_model("Narrowing", __base__=_Narrowing, __doc__=_Narrowing.__doc__, **_optional)
 Safety.model_rebuild()
 
 # bounds whose trip lies above the warn level; for the others it lies below

@@ -32,13 +32,14 @@ from sequences.quantity import (
 from sequences.safety import Narrowing
 from sequences.text import FaultError, Text
 
-Direction = Literal["charge", "discharge"]
+Direction = Annotated[Literal["charge", "discharge"], Field(description="Which way the current flows.")]
 Role = Literal[
     "cycler", "impedance_meter", "spectrum_meter", "insulation_tester", "voltmeter", "temperature_scanner",
     "battery_monitor", "chamber", "interlock", "code_reader",
 ]  # fmt: skip
 
 MAX_TABLE = 20_000
+SetCurrent = Annotated[CurrentMagnitude, Field(description="The current, in A or as a multiple of the rated capacity.")]
 CellVoltage = Annotated[Voltage, Field(description="Voltage of a single cell, not of the battery.")]
 MaxTime = Annotated[Duration, Field(description="When it gives up; what was not reached then is inconclusive.")]
 Into = Annotated[Identifier | None, Field(description="Name under which expressions find the result.")]
@@ -122,7 +123,7 @@ class Cc(EnergyStep):
 
     step: Literal["cc"] = "cc"
     direction: Direction
-    current: CurrentMagnitude
+    current: SetCurrent
     cell_voltage: CellVoltage
 
 
@@ -166,7 +167,7 @@ class CcCv(EnergyStep):
 
     step: Literal["cccv"] = "cccv"
     direction: Direction = "charge"
-    current: CurrentMagnitude
+    current: SetCurrent
     cell_voltage: CellVoltage
 
     @model_validator(mode="after")
@@ -205,7 +206,7 @@ class OnePulse(Strict):
     """One pulse of a train and the rest after it."""
 
     direction: Direction
-    current: CurrentMagnitude
+    current: SetCurrent
     duration: Annotated[Duration, Field(description="How long the current flows.")]
     rest: Annotated[Duration, Field(description="How long the battery recovers after it.")]
 
@@ -240,7 +241,7 @@ class GoToSoc(StepBase):
 
     step: Literal["go_to_soc"] = "go_to_soc"
     soc: Annotated[Fraction, Field(description="The state of charge to reach.")]
-    current: CurrentMagnitude
+    current: SetCurrent
     cell_voltage_min: CellVoltage
     cell_voltage_max: CellVoltage
     max_time: MaxTime
@@ -355,8 +356,8 @@ class Prompt(StepBase):
 class InspectItem(Strict):
     """One thing to look at."""
 
-    name: Identifier
-    text: Text
+    name: Annotated[Identifier, Field(description="Its name in the answer.")]
+    text: Annotated[Text, Field(description="The question; yes is good.")]
 
 
 class Inspect(StepBase):
@@ -455,8 +456,8 @@ class SetTemperature(StepBase):
     role: ClassVar[str] = "chamber"
 
     step: Literal["set_temperature"] = "set_temperature"
-    temperature: Temperature
-    tolerance: TemperatureDifference = amount("2 K")
+    temperature: Annotated[Temperature, Field(description="Set point of the chamber.")]
+    tolerance: Annotated[TemperatureDifference, Field(description="How near is near enough.")] = amount("2 K")
     soak: Annotated[Duration, Field(description="How long it must have been so.")]
     of: Annotated[Literal["chamber", "battery", "both"], Field(description="What must have got there.")] = "both"
     max_time: MaxTime
@@ -499,7 +500,7 @@ class WaitUntil(StepBase):
     model_config = example(step="wait_until", name="cooled", condition="temperature_max <= 30 degC", max_time="2 h")
 
     step: Literal["wait_until"] = "wait_until"
-    condition: Condition
+    condition: Annotated[Condition, Field(description="What is waited for.")]
     max_time: MaxTime
 
 
@@ -509,7 +510,7 @@ class Compute(StepBase):
     model_config = example(step="compute", name="half", value="rated_capacity / 2", into="half_capacity")
 
     step: Literal["compute"] = "compute"
-    value: Formula
+    value: Annotated[Formula, Field(description="What is worked out.")]
     into: Annotated[Identifier, Field(description="Name under which expressions find it.")]
 
 
@@ -521,7 +522,7 @@ class Check(StepBase):
     )
 
     step: Literal["check"] = "check"
-    that: Condition
+    that: Annotated[Condition, Field(description="What must be true.")]
     text: Annotated[Text, Field(description="What it means when it fails.")]
 
 

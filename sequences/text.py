@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Text(BaseModel):
@@ -10,8 +12,8 @@ class Text(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    en: str
-    ko: str
+    en: Annotated[str, Field(description="In English.")]
+    ko: Annotated[str, Field(description="In Korean.")]
 
     def __str__(self) -> str:
         return self.en
