@@ -48,6 +48,7 @@ def check_code(line: str) -> str:
         raise AnswerError(f"the code is longer than {LONGEST_CODE} characters", line)
     return line
 
+ON_ITS_WAY = 0.06  # s that a line may take from the reader through a serial server
 
 class KeyenceSr1000:
     """Role CodeReader."""
@@ -84,6 +85,8 @@ class KeyenceSr1000:
     async def code(self) -> str | None:
         if not self._is_triggered:
             raise DeviceError("the reader was not triggered; trigger it first")
+        if self._code is None:  # while line time stands still, what was found already gets through the wire
+            await self._link.pause(ON_ITS_WAY)
         while self._code is None and (line := await self._link.poll()) is not None:
             self._take(line)
         return self._code
