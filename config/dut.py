@@ -18,31 +18,40 @@ class DutModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal["evaline/dut/1"] = Field(alias="schema")
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-    title: str
-    code_pattern: str
-    kind: Literal["pack", "module", "cell"]
-    chemistry: Literal["NMC", "NCA", "LMO", "LFP"]
-    series_cells: Annotated[int, Field(ge=1, le=400)]
-    cells_per_module: Annotated[int, Field(ge=1)]
-    rated_capacity_ah: Positive
-    rated_energy_wh: Positive
-    nominal_voltage_v: Positive
-    cell_voltage_min_v: Positive
-    cell_voltage_max_v: Positive
-    # no safety limit may be set beyond these
-    cell_voltage_hard_min_v: Positive
-    cell_voltage_hard_max_v: Positive
-    max_charge_current_a: Positive
-    max_discharge_current_a: Positive
-    temperature_min_degc: float
-    temperature_max_degc: float
-    # DC resistance of a new battery: 10 s discharge pulse at 50 % SOC and 25 degC
-    initial_dcir_ohm: Positive
-    # capacity at C/3 over capacity at C/2, from the maker's rate map; 1 where unknown
-    capacity_factor_c2_to_c3: Positive = 1.0
-    source: str
+    schema_version: Annotated[
+        Literal["evaline/dut/1"], Field(alias="schema", description="What this file is, and which version of that.")
+    ]
+    id: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Its name; the file is called like it.")
+    ]
+    title: Annotated[str, Field(description="For people.")]
+    code_pattern: Annotated[str, Field(description="Regular expression that its codes match in full.")]
+    kind: Annotated[Literal["pack", "module", "cell"], Field(description="Pack, module or cell.")]
+    chemistry: Annotated[Literal["NMC", "NCA", "LMO", "LFP"], Field(description="Of the cathode.")]
+    series_cells: Annotated[int, Field(ge=1, le=400, description="Cells in series.")]
+    cells_per_module: Annotated[int, Field(ge=1, description="Of them in a module.")]
+    rated_capacity_ah: Annotated[Positive, Field(description="Ah, of a new one at C/3.")]
+    rated_energy_wh: Annotated[Positive, Field(description="Wh, of a new one.")]
+    nominal_voltage_v: Annotated[Positive, Field(description="V, of the whole battery.")]
+    cell_voltage_min_v: Annotated[Positive, Field(description="V at which a cell is empty.")]
+    cell_voltage_max_v: Annotated[Positive, Field(description="V at which a cell is full.")]
+    cell_voltage_hard_min_v: Annotated[
+        Positive, Field(description="V of a cell below which no safety limit may be set.")
+    ]
+    cell_voltage_hard_max_v: Annotated[
+        Positive, Field(description="V of a cell above which no safety limit may be set.")
+    ]
+    max_charge_current_a: Annotated[Positive, Field(description="A.")]
+    max_discharge_current_a: Annotated[Positive, Field(description="A.")]
+    temperature_min_degc: Annotated[float, Field(description="degC at which it may be operated at least.")]
+    temperature_max_degc: Annotated[float, Field(description="degC at which it may be operated at most.")]
+    initial_dcir_ohm: Annotated[
+        Positive, Field(description="ohm of a new one: 10 s discharge pulse at 50 % SOC and 25 degC.")
+    ]
+    capacity_factor_c2_to_c3: Annotated[
+        Positive, Field(description="Capacity at C/3 over capacity at C/2, from the maker's rate map; 1 where unknown.")
+    ] = 1.0
+    source: Annotated[str, Field(description="Where these numbers come from.")]
 
     @field_validator("code_pattern")
     @classmethod
@@ -60,7 +69,7 @@ def load_dut_model(path: Path) -> DutModel:
     try:
         return DutModel.model_validate(document.data)
     except ValidationError as error:
-        raise first_validation_error(document, error, "E-DUT") from None
+        raise first_validation_error(document, error, "E-DUT", DutModel) from None
 
 
 def shipped_dut_models() -> dict[str, DutModel]:

@@ -28,11 +28,15 @@ class VisaLinkConfig(Strict):
     """An instrument by VISA address, e.g. `TCPIP::10.0.0.7::5025::SOCKET` or `TCPIP::10.0.0.8,1024::inst0::INSTR`."""
 
     kind: Literal["visa"]
-    address: str
-    # what ends a line sent; answers may end with LF or CR+LF, and with CR alone where it is CR
-    terminator: Literal["LF", "CRLF", "CR"] = "LF"
-    timeout_s: Positive = 2.0
-    spacing_s: Annotated[float, Field(ge=0, le=1)] = 0.0
+    address: Annotated[
+        str, Field(description="VISA address: `TCPIP::10.0.0.7::5025::SOCKET`, `TCPIP::10.0.0.7::inst0::INSTR`.")
+    ]
+    terminator: Annotated[
+        Literal["LF", "CRLF", "CR"],
+        Field(description="What ends a line sent; answers may end with LF or CR+LF, and with CR alone where it is CR."),
+    ] = "LF"
+    timeout_s: Annotated[Positive, Field(description="How long an answer may take, s.")] = 2.0
+    spacing_s: Annotated[float, Field(ge=0, le=1, description="Pause between two commands, s.")] = 0.0
 
     @property
     def where(self) -> object:
@@ -44,9 +48,9 @@ class SerialLinkConfig(Strict):
     """A text instrument on a serial port or a `socket://host:port` serial server; 8N1."""
 
     kind: Literal["serial"]
-    port: str
-    baudrate: int = 9600
-    timeout_s: Positive = 2.0
+    port: Annotated[str, Field(description="`/dev/ttyUSB0`, or `socket://host:port` of a serial server.")]
+    baudrate: Annotated[int, Field(description="Bits per second.")] = 9600
+    timeout_s: Annotated[Positive, Field(description="How long an answer may take, s.")] = 2.0
 
     @property
     def where(self) -> object:
@@ -57,9 +61,9 @@ class ModbusTcpLinkConfig(Strict):
     """A Modbus TCP server."""
 
     kind: Literal["modbus_tcp"]
-    host: str
-    port: Port = 502
-    timeout_s: Positive = 2.0
+    host: Annotated[str, Field(description="Name or address of the server.")]
+    port: Annotated[Port, Field(description="Its TCP port.")] = 502
+    timeout_s: Annotated[Positive, Field(description="How long an answer may take, s.")] = 2.0
 
     @property
     def where(self) -> object:
@@ -70,9 +74,9 @@ class ModbusRtuLinkConfig(Strict):
     """A Modbus RTU bus on a serial port; 8N1."""
 
     kind: Literal["modbus_rtu"]
-    port: str
-    baudrate: int = 9600
-    timeout_s: Positive = 1.0
+    port: Annotated[str, Field(description="Serial port of the bus.")]
+    baudrate: Annotated[int, Field(description="Bits per second.")] = 9600
+    timeout_s: Annotated[Positive, Field(description="How long an answer may take, s.")] = 1.0
 
     @property
     def where(self) -> object:
@@ -87,32 +91,43 @@ LinkConfig = Annotated[
 class InstrumentConfig(Strict):
     """One instrument of a station. `model` and `serial` are what it must answer; empty means not checked."""
 
-    driver: str
-    link: LinkConfig
-    model: str = ""
-    serial: str = ""
-    scan_period_s: Positive | None = None
-    settings: dict[str, Any] = {}
+    driver: Annotated[str, Field(description="The driver that talks to it.")]
+    link: Annotated[LinkConfig, Field(description="How it is reached.")]
+    model: Annotated[str, Field(description="What its identity must name; not checked when empty.")] = ""
+    serial: Annotated[str, Field(description="The serial number it must have; not checked when empty.")] = ""
+    scan_period_s: Annotated[
+        Positive | None, Field(description="Time between two readings, s, when it is slower than the station.")
+    ] = None
+    settings: Annotated[dict[str, Any], Field(description="Settings of its driver.")] = {}
 
 
 class StationRatings(Strict):
     """What the station's cables, contactors and fuses stand; no recipe may ask for more."""
 
-    max_voltage_v: Positive
-    max_charge_current_a: Positive
-    max_discharge_current_a: Positive
-    max_power_w: Positive
+    max_voltage_v: Annotated[Positive, Field(description="V.")]
+    max_charge_current_a: Annotated[Positive, Field(description="A into the battery.")]
+    max_discharge_current_a: Annotated[Positive, Field(description="A out of the battery.")]
+    max_power_w: Annotated[Positive, Field(description="W, either way.")]
 
 
 class StationConfig(Strict):
     """One place where a battery is evaluated."""
 
-    scan_period_s: Positive = 1.0
-    ratings: StationRatings
-    watchdog_s: Annotated[float, Field(ge=1, le=60)] = 5.0
-    # cells of the battery that the impedance meter's probes span, first and last, from 1
-    impedance_probe_cells: tuple[int, int] | None = None
-    instruments: dict[str, InstrumentConfig]
+    scan_period_s: Annotated[Positive, Field(description="Time between two scans of all its instruments, s.")] = 1.0
+    ratings: Annotated[StationRatings, Field(description="What it stands; no recipe may ask for more.")]
+    watchdog_s: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=60,
+            description="After so long without a word from the daemon the cycler switches off by itself, s.",
+        ),
+    ] = 5.0
+    impedance_probe_cells: Annotated[
+        tuple[int, int] | None,
+        Field(description="Cells that the probes of the impedance meter span, first and last, from 1."),
+    ] = None
+    instruments: Annotated[dict[str, InstrumentConfig], Field(description="Its instruments, by role.")]
 
     @model_validator(mode="after")
     def roles_present(self) -> StationConfig:
@@ -136,34 +151,34 @@ class StationConfig(Strict):
 class LineIdentity(Strict):
     """Where the line stands; these words are the first levels of its MQTT topics."""
 
-    enterprise: Name
-    site: Name
-    area: Name
-    name: Name
+    enterprise: Annotated[Name, Field(description="First level of the MQTT topics.")]
+    site: Annotated[Name, Field(description="Second level.")]
+    area: Annotated[Name, Field(description="Third level.")]
+    name: Annotated[Name, Field(description="Fourth level: the line.")]
 
 
 class HttpConfig(Strict):
     """The API for the command line and the operator page. Loopback only."""
 
-    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
-    port: Port = 8470
+    host: Annotated[Literal["127.0.0.1", "::1", "localhost"], Field(description="Loopback only.")] = "127.0.0.1"
+    port: Annotated[Port, Field(description="TCP port; 0 for any free one.")] = 8470
 
 
 class EmbeddedBroker(Strict):
     """The NATS server Evaline starts itself, on loopback only."""
 
     kind: Literal["embedded"] = "embedded"
-    port: Port = 18830
+    port: Annotated[Port, Field(description="TCP port on loopback; 0 for any free one.")] = 18830
 
 
 class ExternalBroker(Strict):
     """Any MQTT broker."""
 
     kind: Literal["external"]
-    host: str
-    port: Port = 1883
-    username: str | None = None
-    password_file: str | None = None
+    host: Annotated[str, Field(description="Name or address of the broker.")]
+    port: Annotated[Port, Field(description="Its TCP port.")] = 1883
+    username: Annotated[str | None, Field(description="For its login.")] = None
+    password_file: Annotated[str | None, Field(description="A file that holds the password alone.")] = None
 
 
 class NoBroker(Strict):
@@ -178,16 +193,21 @@ BrokerConfig = Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discr
 class LineConfig(Strict):
     """A whole line file."""
 
-    schema_version: Literal["evaline/line/1"] = Field(alias="schema")
-    line: LineIdentity
-    state_dir: str = "var"
-    http: HttpConfig = HttpConfig()
-    broker: BrokerConfig = EmbeddedBroker()
-    grade_rules: str = "default"
-    # thresholds of this site, in place of the rules' own
-    grade_parameters: dict[str, str | int | bool] = {}
-    stations: dict[Name, StationConfig]
-    simulation: SimulationConfig | None = None
+    schema_version: Annotated[
+        Literal["evaline/line/1"], Field(alias="schema", description="What this file is, and which version of that.")
+    ]
+    line: Annotated[LineIdentity, Field(description="Where the line stands.")]
+    state_dir: Annotated[str, Field(description="Where journal, data and reports go.")] = "var"
+    http: Annotated[HttpConfig, Field(description="The API of the daemon.")] = HttpConfig()
+    broker: Annotated[BrokerConfig, Field(description="Where results are published.")] = EmbeddedBroker()
+    grade_rules: Annotated[str, Field(description="Which rules give the grades.")] = "default"
+    grade_parameters: Annotated[
+        dict[str, str | int | bool], Field(description="Thresholds of this site, in place of the rules' own.")
+    ] = {}
+    stations: Annotated[dict[Name, StationConfig], Field(description="The stations, by name.")]
+    simulation: Annotated[
+        SimulationConfig | None, Field(description="What is simulated; for a line without hardware.")
+    ] = None
 
     @model_validator(mode="after")
     def at_least_one_station(self) -> LineConfig:
@@ -217,4 +237,4 @@ def validate_line(document: Document) -> LineConfig:
     try:
         return LineConfig.model_validate(document.data)
     except ValidationError as error:
-        raise first_validation_error(document, error, "E-CONFIG") from None
+        raise first_validation_error(document, error, "E-CONFIG", LineConfig) from None

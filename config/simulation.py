@@ -14,66 +14,94 @@ class Strict(BaseModel):
 class WeakCell(Strict):
     """One cell that lost more lithium than its neighbours; index from 0."""
 
-    index: Annotated[int, Field(ge=0)]
-    extra_lli: Annotated[float, Field(ge=0, le=0.5)]
+    index: Annotated[int, Field(ge=0, description="Which cell, from 0.")]
+    extra_lli: Annotated[float, Field(ge=0, le=0.5, description="Share of the lithium that it lost besides.")]
 
 
 class Imbalance(Strict):
     """One cell whose state of charge differs from its neighbours'; index from 0, difference as a fraction."""
 
-    index: Annotated[int, Field(ge=0)]
-    soc_offset: Annotated[float, Field(ge=-0.5, le=0.5)]
+    index: Annotated[int, Field(ge=0, description="Which cell, from 0.")]
+    soc_offset: Annotated[
+        float, Field(ge=-0.5, le=0.5, description="How far its state of charge is off, as a fraction.")
+    ]
 
 
 class HighJoint(Strict):
     """A busbar with too much resistance beside a cell; the BMS's tap of that cell reads its voltage drop too."""
 
-    index: Annotated[int, Field(ge=0)]
-    extra_ohm: Annotated[float, Field(gt=0, le=0.1)]
+    index: Annotated[int, Field(ge=0, description="Which cell, from 0.")]
+    extra_ohm: Annotated[float, Field(gt=0, le=0.1, description="Resistance besides that of a good joint, ohm.")]
 
 
 class SoftShort(Strict):
     """A cell that discharges itself through a resistance inside; index from 0."""
 
-    index: Annotated[int, Field(ge=0)]
-    ohm: Annotated[float, Field(ge=1)]
+    index: Annotated[int, Field(ge=0, description="Which cell, from 0.")]
+    ohm: Annotated[float, Field(ge=1, description="Resistance of the short, ohm.")]
 
 
 class SimulatedBattery(Strict):
     """A used battery drawn from the line's seed, with its defects. Fractions are 0..1."""
 
-    model: str
-    code: str
-    soc: Annotated[float, Field(ge=0.02, le=0.98)] = 0.35
-    soh_mean: Annotated[float, Field(ge=0.4, le=1.0)] = 0.85
-    soh_sd: Annotated[float, Field(ge=0, le=0.1)] = 0.015
-    resistance_factor_mean: Annotated[float, Field(ge=0.8, le=5)] = 1.3
-    resistance_factor_cv: Annotated[float, Field(ge=0, le=0.5)] = 0.07
-    soc_offset_sd: Annotated[float, Field(ge=0, le=0.1)] = 0.005
-    # of the rated capacity a month, by every cell
-    self_discharge: Annotated[float, Field(ge=0, le=0.5)] = 0.02
-    # most that the history of the current adds to or takes from a cell's rest voltage; None: the chemistry's own
-    hysteresis_v: Annotated[float, Field(ge=0, le=0.05)] | None = None
-    weak_cell: WeakCell | None = None
-    imbalance: list[Imbalance] = []
-    high_joint: HighJoint | None = None
-    soft_short: SoftShort | None = None
-    # the BMS's temperature sensor that is broken, index from 0
-    broken_thermistor: Annotated[int, Field(ge=0)] | None = None
-    # of all joints together; None: 42 uohm a cell, 4 mohm for 96 of them
-    contact_resistance_ohm: Annotated[float, Field(ge=0)] | None = None
-    # from each pole to the chassis; the value of the whole battery is the two in parallel
-    insulation_positive_kohm: Annotated[float, Field(gt=0)] = 4800.0
-    insulation_negative_kohm: Annotated[float, Field(gt=0)] = 4800.0
-    # from each pole to the chassis: an insulation tester has to charge it first
-    y_capacitance_uf: Annotated[float, Field(ge=0)] = 0.2
-    label_readable: bool = True
-    # the code the BMS tells, when that is not the battery's own; empty for a BMS that knows none
-    bms_code: str | None = None
-    # what the BMS believes, as a factor on the true capacity: a used battery's BMS is never quite right
-    bms_capacity_factor: Annotated[float, Field(gt=0, le=2)] = 1.03
-    # what it adds to the true state of charge, at the start
-    bms_soc_offset: Annotated[float, Field(ge=-0.5, le=0.5)] = 0.0
+    model: Annotated[str, Field(description="Its battery model.")]
+    code: Annotated[str, Field(description="The code on its label.")]
+    soc: Annotated[float, Field(ge=0.02, le=0.98, description="State of charge at the start.")] = 0.35
+    soh_mean: Annotated[float, Field(ge=0.4, le=1.0, description="Mean state of health of its cells.")] = 0.85
+    soh_sd: Annotated[float, Field(ge=0, le=0.1, description="Spread (standard deviation) of that.")] = 0.015
+    resistance_factor_mean: Annotated[
+        float, Field(ge=0.8, le=5, description="Mean resistance of its cells over a new one's.")
+    ] = 1.3
+    resistance_factor_cv: Annotated[float, Field(ge=0, le=0.5, description="Spread of that, relative.")] = 0.07
+    soc_offset_sd: Annotated[float, Field(ge=0, le=0.1, description="Spread of the cells' state of charge.")] = 0.005
+    self_discharge: Annotated[
+        float, Field(ge=0, le=0.5, description="Share of the rated capacity that every cell loses in a month.")
+    ] = 0.02
+    hysteresis_v: Annotated[
+        Annotated[float, Field(ge=0, le=0.05)] | None,
+        Field(description="Hysteresis of a rest voltage at most, V; the chemistry's own when not given."),
+    ] = None
+    weak_cell: Annotated[WeakCell | None, Field(description="One cell that lost more than the others.")] = None
+    imbalance: Annotated[list[Imbalance], Field(description="Cells whose state of charge is off.")] = []
+    high_joint: Annotated[HighJoint | None, Field(description="A bad busbar.")] = None
+    soft_short: Annotated[SoftShort | None, Field(description="A cell that discharges itself.")] = None
+    broken_thermistor: Annotated[
+        Annotated[int, Field(ge=0)] | None, Field(description="The BMS's temperature sensor that is broken, from 0.")
+    ] = None
+    contact_resistance_ohm: Annotated[
+        Annotated[float, Field(ge=0)] | None,
+        Field(description="Of all joints together, ohm; 42 uohm a cell when not given."),
+    ] = None
+    insulation_positive_kohm: Annotated[
+        float,
+        Field(
+            gt=0, description="From the positive pole to the chassis; the battery's value is both poles' in parallel."
+        ),
+    ] = 4800.0
+    insulation_negative_kohm: Annotated[float, Field(gt=0, description="From the negative pole to the chassis.")] = (
+        4800.0
+    )
+    y_capacitance_uf: Annotated[
+        float, Field(ge=0, description="From each pole to the chassis: an insulation tester has to charge it first.")
+    ] = 0.2
+    label_readable: Annotated[bool, Field(description="Whether a code reader can read the label.")] = True
+    bms_code: Annotated[
+        str | None,
+        Field(
+            description="The code that the BMS tells when it is not the battery's own; empty for a BMS that knows none."
+        ),
+    ] = None
+    bms_capacity_factor: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=2,
+            description="What the BMS believes of the capacity, over the truth.",
+        ),
+    ] = 1.03
+    bms_soc_offset: Annotated[
+        float, Field(ge=-0.5, le=0.5, description="What the BMS adds to the true state of charge, at the start.")
+    ] = 0.0
 
 
 FaultKind = Literal[
@@ -97,20 +125,24 @@ FaultKind = Literal[
 class Fault(Strict):
     """One misbehaviour of one simulated instrument from a moment on, in seconds of line time after the start."""
 
-    instrument: str
-    kind: FaultKind
-    at_s: Annotated[float, Field(ge=0)] = 0.0
-    duration_s: Annotated[float, Field(gt=0)] | None = None
+    instrument: Annotated[str, Field(description="Which instrument, by its role.")]
+    kind: Annotated[FaultKind, Field(description="What it does.")]
+    at_s: Annotated[float, Field(ge=0, description="When it begins, s of line time after the start.")] = 0.0
+    duration_s: Annotated[
+        Annotated[float, Field(gt=0)] | None, Field(description="How long it lasts, s; for good when not given.")
+    ] = None
 
 
 class SimulatedStation(Strict):
-    battery: SimulatedBattery
-    ambient_degc: float = 25.0
-    faults: list[Fault] = []
+    """What is behind the instruments of one station."""
+
+    battery: Annotated[SimulatedBattery, Field(description="The battery on it.")]
+    ambient_degc: Annotated[float, Field(description="Air around it, degC.")] = 25.0
+    faults: Annotated[list[Fault], Field(description="What goes wrong.")] = []
 
 
 class SimulationConfig(Strict):
     """The simulated side of a line; the instruments and their addresses are the line's own."""
 
-    seed: int = 1
-    stations: dict[str, SimulatedStation]
+    seed: Annotated[int, Field(description="Draws the batteries; the same seed, the same line.")] = 1
+    stations: Annotated[dict[str, SimulatedStation], Field(description="By the stations' names.")]
