@@ -1,22 +1,25 @@
 """Strict YAML documents that remember where every value stood.
 
-YAML as Evaline accepts it: one document, safe types only, no duplicate keys, no anchors or aliases, no merge keys, and
-scalars typed as in JSON, so that `no`, `1_000`, `12:30` and `2026-11-22` stay the text they are.
+YAML as Evaline accepts it: one document, no tags, no duplicate keys, no anchors or aliases, no merge keys, and scalars
+typed as in JSON, so that `no`, `1_000`, `12:30` and `2026-11-22` stay the text they are. It is built from the parser's
+events in one pass and with counted values, so that no text costs more than its size.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 MAX_BYTES = 256_000
 MAX_DEPTH = 40
+MAX_VALUES = 10_000  # the largest recipe of the library has a tenth of it
 
 # libyaml's parser where PyYAML has it: the same events, several times as fast
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -24,13 +27,38 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Location = tuple[str | int, ...]
 
 
+class Words(NamedTuple):
+    """The same words in English and Korean."""
+
+    en: str
+    ko: str
+
+    def in_language(self, lang: str) -> str:
+        return self.ko if lang == "ko" else self.en
+
+
+class Speaks(Protocol):
+    """Anything that has its words in both languages."""
+
+    @property
+    def en(self) -> str: ...
+
+    @property
+    def ko(self) -> str: ...
+
+
 class DocumentError(Exception):
     """A file that cannot be used: one line with file, line, column and what to do."""
 
-    def __init__(self, code: str, source: str, message: str, line: int = 0, column: int = 0) -> None:
+    def __init__(self, code: str, source: str, message: str, line: int = 0, column: int = 0, ko: str = "") -> None:
         self.code, self.source, self.message, self.line, self.column = code, source, message, line, column
-        where = f"{source}:{line}:{column}" if line else source
-        super().__init__(f"{where}: {message} [{code}]")
+        self.text = Words(message, ko or message)
+        super().__init__(self.in_language("en"))
+
+    def in_language(self, lang: str) -> str:
+        """`file:line:column: what is wrong [code]`."""
+        where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        return f"{where}: {self.text.in_language(lang)} [{self.code}]"
 
 
 @dataclass(frozen=True)
@@ -47,8 +75,9 @@ class Document:
             location = location[:-1]
         return self.positions.get(location, (1, 1))
 
-    def error(self, code: str, location: Location, message: str) -> DocumentError:
-        return DocumentError(code, self.source, message, *self.position(location))
+    def error(self, code: str, location: Location, message: str | Speaks) -> DocumentError:
+        en, ko = (message, "") if isinstance(message, str) else (message.en, message.ko)
+        return DocumentError(code, self.source, en, *self.position(location), ko)
 
 
 _BOOL = re.compile(r"true|false")
@@ -56,10 +85,10 @@ _INT = re.compile(r"-?(0|[1-9]\d{0,17})")
 _FLOAT = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,18})?([eE][-+]?\d{1,3})?")
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
+def _scalar(event: yaml.ScalarEvent) -> Any:
     """JSON's types for plain scalars, text for everything else."""
-    text = str(node.value)
-    if node.style:  # quoted or block; libyaml says "" for plain, Python None
+    text = str(event.value)
+    if event.style:  # quoted or block; libyaml says "" for plain, Python None
         return text
     if text in ("", "null", "~"):
         return None
@@ -72,80 +101,127 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     return text
 
 
-def _place(node: yaml.Node) -> tuple[int, int]:
-    mark = node.start_mark
-    assert mark is not None  # compose() always sets it
-    return mark.line + 1, mark.column + 1
-
-
 class _Builder:
+    """Makes data of the parser's events. `_open` holds the collections around the next value, with their paths."""
+
     def __init__(self, source: str) -> None:
-        self.source = source
+        self._source = source
+        self._open: list[tuple[Any, Location]] = []
+        self._keys: list[str | None] = []  # of each open mapping the key that waits for its value
+        self._values = 0
+        self.documents = 0
+        self.data: Any = None
         self.positions: dict[Location, tuple[int, int]] = {}
 
-    def fail(self, node: yaml.Node, code: str, message: str) -> DocumentError:
-        return DocumentError(code, self.source, message, *_place(node))
+    def _fault(self, event: yaml.Event, code: str, en: str, ko: str) -> DocumentError:
+        return DocumentError(code, self._source, en, *_place(event), ko)
 
-    def build(self, node: yaml.Node, path: Location) -> Any:
-        self.positions.setdefault(path, _place(node))
-        if isinstance(node, yaml.ScalarNode):
-            if node.tag not in _KNOWN_TAGS:
-                raise self.fail(node, "E-YAML-TAG", f"the tag {node.tag} is not allowed")
-            return _scalar(node)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-        assert isinstance(node, yaml.MappingNode)
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise self.fail(key_node, "E-YAML-KEY", "a key must be plain text")
-            key = str(key_node.value)
-            if key in result:
-                raise self.fail(key_node, "E-YAML-DUPLICATE", f"the key {key!r} stands here a second time")
-            self.positions[(*path, key)] = _place(key_node)
-            result[key] = self.build(value_node, (*path, key))
-        return result
-
-
-_KNOWN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge")}
-
-
-def _refuse_aliases_and_depth(text: str, source: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        mark = event.start_mark
-        assert mark is not None  # the parser always sets it
-        anchored = isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
-        if anchored:
-            raise DocumentError(
-                "E-YAML-ALIAS", source, "anchors and aliases are not allowed", mark.line + 1, mark.column + 1
-            )
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise DocumentError(
-                    "E-YAML-DEPTH", source, f"nested deeper than {MAX_DEPTH} levels", mark.line + 1, mark.column + 1
-                )
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.ScalarEvent):
+            self._admit(event)
+            if self._waits_for_key():
+                self._key(event)
+            else:
+                self._put(_scalar(event), event)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._admit(event)
+            if self._waits_for_key():
+                raise self._fault(event, "E-YAML-KEY", "a key must be plain text", "키는 일반 텍스트여야 합니다")
+            if len(self._open) == MAX_DEPTH:
+                en, ko = f"nested deeper than {MAX_DEPTH} levels", f"{MAX_DEPTH}단계보다 깊게 중첩되었습니다"
+                raise self._fault(event, "E-YAML-DEPTH", en, ko)
+            collection: Any = [] if isinstance(event, yaml.SequenceStartEvent) else {}
+            self._open.append((collection, self._put(collection, event)))
+            self._keys.append(None)
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            self._open.pop()
+            self._keys.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            raise self._no_anchors(event)
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                en, ko = "not valid YAML: a second document begins here", "올바른 YAML이 아닙니다: 두 번째 문서입니다"
+                raise self._fault(event, "E-YAML-SYNTAX", en, ko)
+
+    def _no_anchors(self, event: yaml.Event) -> DocumentError:
+        en, ko = "anchors and aliases are not allowed", "앵커와 별칭은 쓸 수 없습니다"
+        return self._fault(event, "E-YAML-ALIAS", en, ko)
+
+    def _admit(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            en, ko = f"more than {MAX_VALUES} keys and values", f"키와 값이 {MAX_VALUES}개를 넘습니다"
+            raise self._fault(event, "E-YAML-SIZE", en, ko)
+        if event.anchor:
+            raise self._no_anchors(event)
+        if event.tag:
+            tag = f"{event.tag:.60}"
+            raise self._fault(event, "E-YAML-TAG", f"the tag {tag} is not allowed", f"태그 {tag} 은(는) 쓸 수 없습니다")
+
+    def _waits_for_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1][0], dict) and self._keys[-1] is None
+
+    def _key(self, event: yaml.ScalarEvent) -> None:
+        collection, path = self._open[-1]
+        key = str(event.value)
+        if key in collection:
+            en, ko = f"the key {key!r:.60} stands here a second time", f"키 {key!r:.60} 이(가) 두 번 있습니다"
+            raise self._fault(event, "E-YAML-DUPLICATE", en, ko)
+        self._keys[-1] = key
+        self.positions[(*path, key)] = _place(event)
+
+    def _put(self, value: Any, event: yaml.Event) -> Location:
+        """Put a value where it belongs; returns its path."""
+        here: Location = ()
+        if not self._open:
+            self.data = value
+        else:
+            collection, path = self._open[-1]
+            key = self._keys[-1] if isinstance(collection, dict) else len(collection)
+            assert key is not None  # _waits_for_key() was asked before
+            here = (*path, key)
+            if isinstance(collection, dict):
+                collection[key], self._keys[-1] = value, None
+            else:
+                collection.append(value)
+        self.positions.setdefault(here, _place(event))
+        return here
+
+
+def _place(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    assert mark is not None  # the parser always sets it
+    return mark.line + 1, mark.column + 1
 
 
 def parse_document(text: str, source: str) -> Document:
     """Parse strict YAML; raises DocumentError with the position of the first fault."""
+    if len(text) > MAX_BYTES:
+        raise _too_large(source)
+    builder = _Builder(source)
     try:
-        _refuse_aliases_and_depth(text, source)
-        node = yaml.compose(text, Loader=_LOADER)
+        for event in yaml.parse(text, Loader=_LOADER):
+            builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise DocumentError("E-YAML-SYNTAX", source, f"not valid YAML: {error.problem}", line, column) from None
-    except yaml.YAMLError as error:
-        raise DocumentError("E-YAML-SYNTAX", source, f"not valid YAML: {str(error).splitlines()[0]}") from None
-    if node is None:
-        raise DocumentError("E-YAML-EMPTY", source, "the file is empty")
-    builder = _Builder(source)
-    data = builder.build(node, ())
-    return Document(source, data, builder.positions)
+        raise _not_yaml(source, str(error.problem), line, column) from None
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        raise _not_yaml(source, str(error).splitlines()[0]) from None
+    if not builder.documents:
+        raise DocumentError("E-YAML-EMPTY", source, "the file is empty", ko="파일이 비어 있습니다")
+    return Document(source, builder.data, builder.positions)
+
+
+def _not_yaml(source: str, problem: str, line: int = 0, column: int = 0) -> DocumentError:
+    en, ko = f"not valid YAML: {problem:.200}", f"올바른 YAML이 아닙니다: {problem:.200}"
+    return DocumentError("E-YAML-SYNTAX", source, en, line, column, ko)
+
+
+def _too_large(source: str) -> DocumentError:
+    en, ko = f"larger than {MAX_BYTES} bytes", f"{MAX_BYTES} 바이트보다 큽니다"
+    return DocumentError("E-FILE-SIZE", source, en, ko=ko)
 
 
 def read_document(path: Path) -> Document:
@@ -155,34 +231,177 @@ def read_document(path: Path) -> Document:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise DocumentError("E-FILE", source, f"cannot be read: {error.strerror}") from None
+        en, ko = f"cannot be read: {error.strerror}", f"읽을 수 없습니다: {error.strerror}"
+        raise DocumentError("E-FILE", source, en, ko=ko) from None
     if len(raw) > MAX_BYTES:
-        raise DocumentError("E-FILE-SIZE", source, f"larger than {MAX_BYTES} bytes")
+        raise _too_large(source)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DocumentError("E-FILE-UTF8", source, f"not UTF-8 at byte {error.start}") from None
+        en, ko = f"not UTF-8 at byte {error.start}", f"{error.start}번째 바이트가 UTF-8이 아닙니다"
+        raise DocumentError("E-FILE-UTF8", source, en, ko=ko) from None
     return parse_document(text, source)
 
 
-def first_validation_error(document: Document, error: ValidationError, code: str) -> DocumentError:
-    """Pydantic's first complaint as one line at its place in the file."""
-    first = error.errors()[0]
-    location: Location = tuple(first["loc"])
-    name = ".".join(str(part) for part in location) or "document"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "unknown key"
-    elif first["type"] == "missing":
-        message = "missing key"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return document.error(code, _without_tags(document, location), f"{name}: {message}{more}")
+# --------------------------------------------------------------------------------- what is wrong with its content
+
+MAX_ERRORS = 50
+_SIMPLE = re.compile(r"[\w.\-/\[\]]{1,64}")
+
+# what pydantic complains of -> our words; {names} are the complaint's own
+_COMPLAINTS: dict[str, Words] = {
+    "missing": Words("missing key", "필수 키가 없습니다"),
+    "extra_forbidden": Words("unknown key", "알 수 없는 키입니다"),
+    "literal_error": Words("must be {expected}", "다음 중 하나여야 합니다: {expected}"),
+    "union_tag_invalid": Words("there is no {tag!r:.60}", "{tag!r:.60} 은(는) 없습니다"),
+    "union_tag_not_found": Words("the key {discriminator} is missing", "키 {discriminator} 이(가) 없습니다"),
+    "string_pattern_mismatch": Words("must match {pattern}", "형식이 맞지 않습니다: {pattern}"),
+    "string_too_short": Words("must not be empty", "비어 있으면 안 됩니다"),
+    "string_too_long": Words("has more than {max_length} characters", "{max_length}자를 넘습니다"),
+    "too_short": Words("needs {min_length} or more", "{min_length}개 이상이어야 합니다"),
+    "too_long": Words("has more than {max_length}", "{max_length}개를 넘습니다"),
+    "greater_than": Words("must be greater than {gt}", "{gt} 보다 커야 합니다"),
+    "greater_than_equal": Words("must be greater than or equal to {ge}", "{ge} 이상이어야 합니다"),
+    "less_than": Words("must be less than {lt}", "{lt} 보다 작아야 합니다"),
+    "less_than_equal": Words("must be less than or equal to {le}", "{le} 이하여야 합니다"),
+    "finite_number": Words("must be a finite number", "유한한 수여야 합니다"),
+}
+# kinds of value that pydantic misses, by the beginning of its complaint
+_KINDS: dict[str, Words] = {
+    "string": Words("text", "텍스트"),
+    "int": Words("a whole number", "정수"),
+    "float": Words("a number", "숫자"),
+    "bool": Words("true or false", "true 또는 false"),
+    "list": Words("a list", "목록"),
+    "tuple": Words("a list", "목록"),
+    "dict": Words("a mapping", "매핑"),
+    "model": Words("a mapping", "매핑"),
+}
 
 
-def _without_tags(document: Document, location: Location) -> Location:
+class Fault(Protocol):
+    """An error of ours about a document's content; the code may be empty."""
+
+    @property
+    def text(self) -> Speaks: ...
+
+    @property
+    def code(self) -> str: ...
+
+    @property
+    def path(self) -> Location: ...
+
+
+def first_validation_error(
+    document: Document, error: ValidationError | Fault, code: str, model: type[BaseModel] | None = None
+) -> DocumentError:
+    """The first fault of a document's content in the file as one line, and how many more there are."""
+    first, *others = validation_errors(document, error, code, model)
+    if not others:
+        return first
+    text = first.text
+    en, ko = f"{text.en} (and {len(others)} more)", f"{text.ko} (외 {len(others)}건)"
+    return DocumentError(first.code, first.source, en, first.line, first.column, ko)
+
+
+def validation_errors(
+    document: Document, error: ValidationError | Fault, code: str, model: type[BaseModel] | None = None
+) -> list[DocumentError]:
+    """Every fault of a document's content, in the order of the file, MAX_ERRORS at most.
+
+    `error` is pydantic's, or one with `text`, `code` and `path`; `code` is for a fault that has none of its own, and
+    from `model`, which the document was validated as, come the keys that an unknown one may have been meant for.
+    """
+    if not isinstance(error, ValidationError):
+        return [document.error(error.code or code, error.path, _at(error.path, error.text))]
+    found: dict[Location, tuple[str, Words]] = {}
+    kinds: dict[Location, list[Words]] = {}
+    for complaint in error.errors(include_url=False, include_input=False):
+        location = _location(document, complaint)
+        own = complaint.get("ctx", {}).get("error")
+        if kind := _kind(complaint["type"]):
+            kinds.setdefault(location, []).append(kind)
+        elif location not in found:
+            words = getattr(own, "text", None) or _words(complaint, model)
+            found[location] = (getattr(own, "code", "") or code, _at(complaint["loc"], words))
+    for location, missed in kinds.items():
+        en, ko = (" or ".join(dict.fromkeys(words)) for words in zip(*missed, strict=True))
+        found.setdefault(location, (code, _at(location, Words(f"must be {en}", f"{ko} 이어야 합니다"))))
+    faults = [document.error(own_code, location, words) for location, (own_code, words) in found.items()]
+    return sorted(faults, key=lambda fault: (fault.line, fault.column))[:MAX_ERRORS]
+
+
+def _location(document: Document, complaint: Any) -> Location:
     """Where a complaint stands in the file: the path of pydantic holds the kind of a step or link besides."""
+    own = complaint.get("ctx", {}).get("error")
+    path: Location = (*complaint["loc"], *getattr(own, "path", ()))
+    if complaint["type"] == "union_tag_invalid":
+        path = (*path, complaint["ctx"]["discriminator"].strip("'"))
     place: Location = ()
-    for part in location:
+    for part in path:
         if (*place, part) in document.positions:
             place = (*place, part)
-    return place
+    return (*place, path[-1]) if complaint["type"] == "missing" else place
+
+
+def _at(location: Location, words: Speaks) -> Words:
+    parts = [str(part) if _SIMPLE.fullmatch(str(part)) else f"{part!r:.60}" for part in location]
+    name = ".".join(parts) or "document"
+    return Words(f"{name}: {words.en}", f"{name}: {words.ko}")
+
+
+def _kind(complaint: str) -> Words | None:
+    if not complaint.endswith(("_type", "_parsing", "_from_float")):
+        return None
+    return _KINDS.get(complaint.split("_")[0])
+
+
+def _words(complaint: Any, model: type[BaseModel] | None) -> Words:
+    kind, context = complaint["type"], complaint.get("ctx", {})
+    if kind not in _COMPLAINTS:
+        said = complaint["msg"].removeprefix("Value error, ")
+        return Words(said, f"잘못된 값입니다: {said}")
+    known: list[str] = []
+    if kind == "extra_forbidden" and model is not None:
+        known = _keys_at(model, complaint["loc"])
+    elif kind == "union_tag_invalid":
+        known = re.findall(r"'(\w+)'", context["expected_tags"])
+    en, ko = (words.format(**context) for words in _COMPLAINTS[kind])
+    meant = _meant(str(context.get("tag", complaint["loc"][-1] if complaint["loc"] else "")), known)
+    return Words(f"{en}{meant.en}", f"{ko}{meant.ko}")
+
+
+def _meant(name: str, known: list[str]) -> Words:
+    """What may have been meant; nothing when nothing is known."""
+    if not known:
+        return Words("", "")
+    close = difflib.get_close_matches(name[:64], known, 1)
+    if close:
+        return Words(f"; did you mean {close[0]!r}?", f"; {close[0]!r} 을(를) 뜻했습니까?")
+    return Words(f"; known are {', '.join(sorted(known))}", f"; 사용할 수 있는 이름: {', '.join(sorted(known))}")
+
+
+def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
+    """The keys of the mapping that a path of pydantic leads into, its last part apart."""
+    models = [model]
+    for part in location[:-1]:
+        tagged = [m for m in models if len(models) > 1 and part in _constants(m)]
+        fields = [f for m in models for name, f in m.model_fields.items() if part == (f.alias or name)]
+        if tagged:
+            models = tagged
+        elif fields:
+            models = [m for field in fields for m in _models_in(field.annotation)]
+    return [f.alias or name for m in models for name, f in m.model_fields.items() if not f.exclude]
+
+
+def _constants(model: type[BaseModel]) -> list[Any]:
+    """Values of the fields that can have one only: they tell members of a union apart."""
+    return [
+        get_args(field.annotation)[0] for field in model.model_fields.values() if len(get_args(field.annotation)) == 1
+    ]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

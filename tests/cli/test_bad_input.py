@@ -45,17 +45,17 @@ KNOWN = ", ".join(sorted(CATALOG))
         (
             lambda line: station(line).update(scan_periods_s=1),
             "scan_periods_s:",
-            "stations.st01.scan_periods_s: unknown key",
+            "stations.st01.scan_periods_s: unknown key; did you mean 'scan_period_s'?",
         ),
         (
             lambda line: station(line).update(scan_period_s="1 s"),
             "scan_period_s: 1 s",
-            "stations.st01.scan_period_s: Input should be a valid number, unable to parse string as a number",
+            "stations.st01.scan_period_s: must be a number",
         ),
         (
             lambda line: instrument(line, "cycler")["link"].update(adress="x"),
             "adress:",
-            "stations.st01.instruments.cycler.link.visa.adress: unknown key",
+            "stations.st01.instruments.cycler.link.visa.adress: unknown key; did you mean 'address'?",
         ),
         (
             lambda line: instrument(line, "cycler").update(driver="ea_psb9000"),
