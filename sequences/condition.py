@@ -55,7 +55,7 @@ class Strict(BaseModel):
 
 # ------------------------------------------------------------------------------------------------------- routes
 
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", title="name")]
 RouteKind = Literal["next", "goto", "retry", "fail", "hold", "abort"]
 
 _ROUTE = re.compile(r"(next|fail|hold|abort)|(retry) (\d{1,2})|(goto) ([a-z][a-z0-9_]{0,47})(?: max (\d{1,3}))?")

@@ -12,8 +12,8 @@ from sequences.limits import Limits
 from sequences.quantity import Duration, Fraction
 from sequences.text import FaultError, Text
 
-MeasurementName = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$")]
-StepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+MeasurementName = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$", title="name")]
+StepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", title="name of a step")]
 After = Annotated[StepName, Field(description="It counts from the end of this step.")]
 Until = Annotated[StepName, Field(description="It counts until the end of this step.")]
 

@@ -123,6 +123,7 @@ def _explain_kinds(schema: dict[str, Any]) -> None:
         described = [definitions[branch["then"]["$ref"].removeprefix(_REF)] for branch in union["allOf"]]
         kind["enumDescriptions"] = [_first_sentence(one["description"]) for one in described]
         for one in described:
+            one["required"] = [*dict.fromkeys([key, *one.get("required", [])])]
             one["properties"][key] = {"const": one["properties"][key]["const"], "description": one["description"]}
 
 
