@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from config import DocumentError
 from config.documents import Document, first_validation_error, parse_document, read_document
-from sequences import FaultError, Recipe
+from sequences import Dut, FaultError, Recipe
 from sequences.check import Finding
 
 LIBRARY = Path(__file__).parents[1] / "sequences" / "library"
@@ -41,13 +41,14 @@ def library_data(recipe: str) -> Any:
 
 
 def load_recipe(
-    text: str, source: str, parameters: Mapping[str, Any] | None = None, tables: Tables | None = None
-) -> tuple[Recipe, Document]:
-    """Parse and validate a recipe with these parameters; raises DocumentError with the place of the first fault."""
+    text: str, source: str, parameters: Mapping[str, Any] | None = None, tables: Tables | None = None,
+    dut: Dut | None = None,
+) -> tuple[Recipe, Document]:  # fmt: skip
+    """Parse and validate a recipe with these parameters for a battery; raises DocumentError at its first fault."""
     document = parse_document(text, source)
     _bring_tables(document, document.data, (), tables)
     try:
-        return Recipe.from_data(document.data, parameters, library_data), document
+        return Recipe.from_data(document.data, parameters, library_data, dut), document
     except ValidationError as error:
         raise first_validation_error(document, error, "E-RECIPE") from None
     except FaultError as fault:

@@ -68,12 +68,13 @@ def checked_recipe(request: StartRequest, model: DutModel, limits: StationLimits
     """The recipe, checked for this battery, station and grade rules; raises RecipeError with every finding.
 
     Takes its time with a hostile recipe: call it in a thread."""
+    dut = dut_of(model)
     try:
         tables = tables_of(request.tables)
-        recipe, document = load_recipe(request.recipe_text, request.recipe_source, request.parameters, tables)
+        recipe, document = load_recipe(request.recipe_text, request.recipe_source, request.parameters, tables, dut)
     except DocumentError as error:
         raise RecipeError([str(error)]) from None
-    findings = [*check(recipe, dut_of(model), limits), *check_rules(recipe, rules)]
+    findings = [*check(recipe, dut, limits), *check_rules(recipe, rules)]
     if findings:
         raise RecipeError([finding_line(document, finding) for finding in findings])
     return recipe

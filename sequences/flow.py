@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from sequences.condition import End, Identifier, Strict
 from sequences.expression import Condition, parse_expression
-from sequences.quantity import CurrentMagnitude, Duration, Fraction, amount
+from sequences.quantity import PARAMETER, CurrentMagnitude, Duration, Fraction, amount
 from sequences.step import (
     Acir,
     Cc,
@@ -56,6 +56,11 @@ LeafStep = (
     | Profile | SetTemperature | Measure | SetPoint | WaitUntil | Compute | Check | GradeNow | Publish | Python
 )  # fmt: skip
 
+# a parameter may name it
+RecipeId = Annotated[
+    Identifier,
+    WithJsonSchema({"type": "string", "title": "recipe", "pattern": rf"^([a-z][a-z0-9_]{{0,47}}|{PARAMETER})$"}),
+]
 Steps = Annotated[list["Step"], Field(min_length=1, max_length=100)]
 _REST = {"step": "rest", "name": "rest", "duration": "10 min"}
 
@@ -153,7 +158,7 @@ class Call(StepBase):
     model_config = example(step="call", name="full_test", recipe="full_capacity", parameters={"rounds": 3})
 
     step: Literal["call"] = "call"
-    recipe: Annotated[Identifier, Field(description="Its id.")]
+    recipe: Annotated[RecipeId, Field(description="Its id.")]
     parameters: Annotated[
         dict[Identifier, str | int | bool], Field(default_factory=dict, max_length=30, description="Its parameters.")
     ]

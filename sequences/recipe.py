@@ -11,14 +11,15 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from sequences.condition import CONSTANTS, SIGNALS, Identifier, Strict
+from sequences.dut import Dut
 from sequences.flow import Call, CapacityTest, Hppc, Path, Repeat, Step, While, bodies
 from sequences.measurement import FormulaOf, Measurement
-from sequences.quantity import Quantity, parse_quantity
+from sequences.quantity import parse_quantity
 from sequences.safety import Safety
 from sequences.step import Compute, Role
 from sequences.text import FaultError, Text
@@ -34,40 +35,59 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
 }
 
 Library = Callable[[str], Any]
+Kind = Literal["pack", "module", "cell"]
+Chemistry = Literal["NMC", "NCA", "LMO", "LFP"]
+Value = str | int | bool
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
 class Parameter(Strict):
     """A value that may be changed for a run; `$name` stands for it anywhere in the recipe.
 
-    Its type is its default's: a quantity of that dimension, a whole number, or true and false.
+    Its type is its default's: a quantity of that dimension, a whole number, true and false, or the id of a recipe to
+    call. Where batteries differ, the default may be another one by chemistry or by kind.
     """
 
     title: Annotated[Text | None, Field(description="For people.")] = None
-    default: Annotated[str | int | bool, Field(description="A quantity with its unit, a whole number, or a truth.")]
+    default: Annotated[Value, Field(description="A quantity with its unit, a whole number, a truth, or a recipe's id.")]
+    by_chemistry: Annotated[
+        dict[Chemistry, Value], Field(default_factory=dict, description="Another default for batteries of a chemistry.")
+    ]
+    by_kind: Annotated[
+        dict[Kind, Value], Field(default_factory=dict, description="Another default for packs, modules or cells.")
+    ]
     min: Annotated[str | int | None, Field(description="Lowest value allowed.")] = None
     max: Annotated[str | int | None, Field(description="Highest value allowed.")] = None
 
     @model_validator(mode="after")
-    def default_allowed(self) -> Parameter:
-        self.accept(self.default)
+    def defaults_allowed(self) -> Parameter:
+        if self.by_chemistry and self.by_kind:
+            raise FaultError(
+                "its default goes by chemistry or by kind, not by both",
+                "기본값은 by_chemistry 와 by_kind 중 하나로만 나눕니다",
+                "E-PARAMETER",
+            )
+        for value in (self.default, *self.by_chemistry.values(), *self.by_kind.values()):
+            self.accept(value)
         return self
+
+    def default_for(self, dut: Dut | None) -> str | int | bool:
+        """The default for a battery, or the general one."""
+        if dut is None:
+            return self.default
+        chemistry, kind = cast(Chemistry, dut.chemistry), cast(Kind, dut.kind)
+        return self.by_chemistry.get(chemistry, self.by_kind.get(kind, self.default))
 
     def accept(self, value: Any) -> str | int | bool:
         """The value, if it is of this parameter's type and range; raises FaultError (E-PARAMETER)."""
-        if isinstance(self.default, bool) or not isinstance(self.default, int | str):
-            fits = isinstance(value, bool)
-        elif isinstance(self.default, int):
-            fits = isinstance(value, int) and not isinstance(value, bool)
-        else:
-            fits = isinstance(value, str) and _measure(value).dimension == _measure(self.default).dimension
-        if not fits:
+        if _kind(value) != _kind(self.default):
             raise FaultError(
                 f"{value!r:.60} is not of the kind of {self.default!r}",
                 f"{value!r:.60} 은(는) {self.default!r} 와 같은 종류가 아닙니다",
                 "E-PARAMETER",
             )
         for bound, sign in ((self.min, 1), (self.max, -1)):
-            if bound is not None and _scalar(self.default, bound) * sign > _scalar(self.default, value) * sign:
+            if bound is not None and self._scalar(bound) * sign > self._scalar(value) * sign:
                 word = "below" if sign > 0 else "above"
                 raise FaultError(
                     f"{value!r} is {word} {bound!r}",
@@ -76,24 +96,26 @@ class Parameter(Strict):
                 )
         return value  # type: ignore[no-any-return]
 
-
-def _measure(text: str) -> Quantity:
-    return parse_quantity(text)
-
-
-def _scalar(kind: Any, value: Any) -> float:
-    if isinstance(kind, str):
-        quantity = parse_quantity(value)
-        if quantity.dimension != parse_quantity(kind).dimension:
+    def _scalar(self, value: Any) -> float:
+        kind = _kind(self.default)
+        if _kind(value) != kind or kind in ("truth", "name"):
             raise FaultError(
-                f"{value!r} is no bound for {kind!r}", f"{value!r} 은(는) {kind!r} 의 범위가 아닙니다", "E-PARAMETER"
+                f"{value!r} is no bound for {self.default!r}",
+                f"{value!r} 은(는) {self.default!r} 의 범위가 아닙니다",
+                "E-PARAMETER",
             )
-        return quantity.value
-    if isinstance(value, str):
-        raise FaultError(
-            f"{value!r} is no bound for {kind!r}", f"{value!r} 은(는) {kind!r} 의 범위가 아닙니다", "E-PARAMETER"
-        )
-    return float(value)
+        return parse_quantity(value).value if isinstance(value, str) else float(value)
+
+
+def _kind(value: Any) -> str:
+    """What sort of value: truth, number, name, or a quantity's dimension; raises FaultError for none of these."""
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, int):
+        return "number"
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return "name"
+    return parse_quantity(value).dimension
 
 
 Parameters = Annotated[
@@ -111,8 +133,8 @@ class RoleNeed(Strict):
 class AppliesTo(Strict):
     """What batteries the recipe is for."""
 
-    kind: Annotated[list[Literal["pack", "module", "cell"]], Field(min_length=1, description="Packs, modules, cells.")]
-    chemistry: Annotated[list[Literal["NMC", "NCA", "LMO", "LFP"]], Field(min_length=1, description="Which cathodes.")]
+    kind: Annotated[list[Kind], Field(min_length=1, description="Packs, modules, cells.")]
+    chemistry: Annotated[list[Chemistry], Field(min_length=1, description="Which cathodes.")]
     model: Annotated[
         list[str], Field(default_factory=list, max_length=200, description="Battery models; any when empty.")
     ]
@@ -147,18 +169,23 @@ class Recipe(Strict):
 
     @classmethod
     def from_data(
-        cls, data: Any, parameters: Mapping[str, Any] | None = None, library: Library | None = None, depth: int = 0
+        cls,
+        data: Any,
+        parameters: Mapping[str, Any] | None = None,
+        library: Library | None = None,
+        dut: Dut | None = None,
+        depth: int = 0,
     ) -> Recipe:
-        """Validate a parsed document, with these parameters in place of the defaults.
+        """Validate a parsed document, with these parameters in place of the defaults for a battery.
 
         `library` gives the data of a recipe by its id, or raises LookupError. Raises pydantic.ValidationError, or
         FaultError with a path for a parameter or a call that is at fault.
         """
         if library is not None and not isinstance(library, _Counted):
             library = _Counted(library)
-        values = bind(data, parameters or {})
+        values = bind(data, parameters or {}, dut)
         bound = substitute(data, values) if isinstance(data, dict) else data
-        recipe = cls.model_validate(_resolve_calls(bound, library, depth))
+        recipe = cls.model_validate(_resolve_calls(bound, library, dut, depth))
         recipe._data, recipe._values = data, values
         return recipe
 
@@ -328,8 +355,8 @@ class _Declared(Strict):
     parameters: Parameters
 
 
-def bind(data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The value of every parameter; raises FaultError for one that is not declared or does not fit.
+def bind(data: Any, given: Mapping[str, Any], dut: Dut | None = None) -> dict[str, Any]:
+    """The value of every parameter for a battery; raises FaultError for one that is not declared or does not fit.
 
     A declaration at fault raises pydantic.ValidationError, before anything is replaced by it.
     """
@@ -340,7 +367,7 @@ def bind(data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
             raise _no_parameter(f"{name!r:.60}", name, declared, ("parameters",))
     values: dict[str, Any] = {}
     for name, parameter in declared.items():
-        values[name] = parameter.default
+        values[name] = parameter.default_for(dut)
         if name in given:
             try:
                 values[name] = parameter.accept(given[name])
@@ -382,18 +409,18 @@ def substitute(data: Any, values: Mapping[str, Any], path: Path = ()) -> Any:
     return _REFERENCE.sub(lambda match: str(values[match[1]]), data)
 
 
-def _resolve_calls(data: Any, library: Library | None, depth: int, path: Path = ()) -> Any:
+def _resolve_calls(data: Any, library: Library | None, dut: Dut | None, depth: int, path: Path = ()) -> Any:
     """The document with every call's recipe beside it; raises FaultError (E-CALL)."""
     if isinstance(data, list):
-        return [_resolve_calls(value, library, depth, (*path, index)) for index, value in enumerate(data)]
+        return [_resolve_calls(value, library, dut, depth, (*path, index)) for index, value in enumerate(data)]
     if not isinstance(data, dict):
         return data
-    resolved = {key: _resolve_calls(value, library, depth, (*path, key)) for key, value in data.items()}
+    resolved = {key: _resolve_calls(value, library, dut, depth, (*path, key)) for key, value in data.items()}
     if data.get("step") != "call" or not isinstance(data.get("recipe"), str):
         return resolved
     if "called" in data:
         raise FaultError("unknown key", "알 수 없는 키", "E-CALL", (*path, "called"))
-    return {**resolved, "called": _called(data, library, depth, (*path, "recipe"))}
+    return {**resolved, "called": _called(data, library, dut, depth, (*path, "recipe"))}
 
 
 class _Counted:
@@ -407,7 +434,7 @@ class _Counted:
         return self._library(name)
 
 
-def _called(data: Any, library: Library | None, depth: int, path: Path) -> Recipe:
+def _called(data: Any, library: Library | None, dut: Dut | None, depth: int, path: Path) -> Recipe:
     name = f"{data['recipe']!r:.60}"
     if depth >= MAX_CALL_DEPTH:
         en, ko = f"more than {MAX_CALL_DEPTH} deep", f"{MAX_CALL_DEPTH}단계보다 깊습니다"
@@ -423,7 +450,7 @@ def _called(data: Any, library: Library | None, depth: int, path: Path) -> Recip
         raise FaultError(f"there is no recipe {name} to call", f"호출할 레시피 {name} 이(가) 없습니다", "E-CALL", path)
     parameters = data.get("parameters")
     try:
-        return Recipe.from_data(called, parameters if isinstance(parameters, dict) else {}, library, depth + 1)
+        return Recipe.from_data(called, parameters if isinstance(parameters, dict) else {}, library, dut, depth + 1)
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"

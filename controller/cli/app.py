@@ -269,7 +269,7 @@ def check(
     findings: dict[str, list[str]] = {}
     for file in files:
         try:
-            recipe, document = load_recipe(recipe_text(file), str(file))
+            recipe, document = load_recipe(recipe_text(file), str(file), dut=battery)
             findings[str(file)] = [finding_line(document, finding) for finding in check_recipe(recipe, battery)]
         except DocumentError as error:
             findings[str(file)] = [str(error)]
