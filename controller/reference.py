@@ -1,4 +1,4 @@
-"""What files may say, out of the same declarations that read them: schemas for editors, and the pages of the reference."""
+"""What files may say, out of the declarations that read them: schemas for editors, and the pages of the reference."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _recipe(schema: Schema) -> Iterator[str]:
     yield _EXPRESSIONS
     yield _rows(("signal", "unit", "what it is"), [_named(name, *what) for name, what in SIGNALS.items()])
     yield _rows(("constant", "unit", "what it is"), [_named(name, *what) for name, what in CONSTANTS.items()])
-    yield "Besides: every variable of `into`, every measurement once it was worked out, `has_ROLE` and `grade_certain`.\n"
+    yield "Besides: variables set by `into`, measurements once worked out, `has_ROLE`, and `grade_certain`.\n"
     yield "## Units\n"
     yield _rows(("quantity", "units"), [(kind.replace("_", " "), ", ".join(_units(kind))) for kind in _dimensions()])
 

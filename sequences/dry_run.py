@@ -7,6 +7,7 @@ order sends them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,13 +31,16 @@ from sequences.actions import (
     WorkOut,
 )
 from sequences.battery_model import BatteryModel
+from sequences.bounds import Bound, effective_bounds, tightest
 from sequences.dut import Dut, StationLimits
 from sequences.grading import GradeRules, Measured, grade, is_certain
 from sequences.measuring import MeasurementResult, RunData, analyse_some
 from sequences.program import Begun, Finish, Moment, Program, Turn
 from sequences.recipe import Recipe
 from sequences.record import StepRecord
+from sequences.safety import Safety
 from sequences.sample import Quality, Sample, Value
+from sequences.step import Pulse, StepBase
 from sequences.verdict import Verdict
 from sequences.view import Context
 
@@ -48,11 +52,16 @@ SPECTRUM_PERIODS, SPECTRUM_POINT_TAKES = 2.0, 0.3  # of each frequency, and s be
 CHAMBER_RAMP = 1.0 / 60.0  # K/s of the air; the battery follows with its own time constant
 BATTERY_LAG = 3600.0  # s
 INSULATION = 1e9  # ohm
+ASKING = ("prompt", "inspect")  # steps that wait for people
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastStep:
-    """What one step run is expected to take: s, Ah, Wh (+ charges); extremes of cells, current (A) and degC in it."""
+    """What one step run is expected to take: s, Ah, Wh (+ charges); extremes of cells, current (A) and degC in it.
+
+    What it may come to at worst: `longest` in s, None where only the run's own limit bounds it, and the `bounds` at
+    which the run trips.
+    """
 
     label: str
     kind: str
@@ -64,6 +73,8 @@ class ForecastStep:
     current: float
     temperature: float
     reason: str
+    longest: float | None
+    bounds: tuple[Bound, ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,11 @@ class Forecast:
         """Ah out of it."""
         return -sum(step.charge for step in self.steps if step.charge < 0)
 
+    @property
+    def for_people(self) -> float:
+        """s that people may take at most to answer what it asks them; the model answers at once."""
+        return sum(step.longest or 0.0 for step in self.steps if step.kind in ASKING)
+
     def remaining(self, label: str, step_time: float) -> float | None:
         """Expected s from a time in a step to the end; None for a step that was not foreseen."""
         if label not in self._until_end:
@@ -115,14 +131,17 @@ def dry_run(
     """Run the recipe on the model of a battery at this SOC (0..1) with this capacity (Ah) and temperature (degC)."""
     roles = station.roles if station is not None else frozenset(recipe.roles)
     model = BatteryModel(dut, min(max(soc, 0.0), 1.0), capacity, temperature)
-    return _Rehearsal(recipe, dut, model, Context(dut, capacity, soc, roles), rules).play(soc, capacity)
+    limits = station or StationLimits(math.inf, math.inf, math.inf, math.inf, {})
+    return _Rehearsal(recipe, dut, limits, model, Context(dut, capacity, soc, roles), rules).play(soc, capacity)
 
 
 class _Rehearsal:
     def __init__(
-        self, recipe: Recipe, dut: Dut, model: BatteryModel, context: Context, rules: GradeRules | None
-    ) -> None:
-        self._recipe, self._dut, self._model, self._rules, self._context = recipe, dut, model, rules, context
+        self, recipe: Recipe, dut: Dut, limits: StationLimits, model: BatteryModel, context: Context,
+        rules: GradeRules | None,
+    ) -> None:  # fmt: skip
+        self._recipe, self._dut, self._limits = recipe, dut, limits
+        self._model, self._rules, self._context = model, rules, context
         self._program = Program(recipe, context)
         self._t = 0.0
         self._set_point = Drive(0.0, 0.0)
@@ -131,7 +150,7 @@ class _Rehearsal:
         self._rows: list[tuple[float, ...]] = []
         self._steps: list[ForecastStep] = []
         self._records: list[StepRecord] = []
-        self._begun: dict[int, tuple[str, int]] = {}
+        self._begun: dict[int, tuple[Begun, int]] = {}
         self._interim: dict[str, MeasurementResult] = {}
 
     def play(self, soc: float, capacity: float) -> Forecast:
@@ -222,15 +241,15 @@ class _Rehearsal:
     def _note(self, turn: Turn) -> None:
         for event in turn.events:
             if isinstance(event, Begun):
-                self._begun[event.index] = (event.kind, len(self._rows) - 1)
+                self._begun[event.index] = (event, len(self._rows) - 1)
                 continue
             self._records.append(event)
-            kind, first = self._begun.pop(event.index)
+            begun, first = self._begun.pop(event.index)
             seen = np.array(self._rows[first + 1 :] or self._rows[-1:])
             self._steps.append(
                 ForecastStep(
                     label=event.label,
-                    kind=kind,
+                    kind=begun.kind,
                     seconds=event.ended - event.started,
                     charge=event.charge,
                     energy=event.energy,
@@ -239,8 +258,20 @@ class _Rehearsal:
                     current=float(np.abs(seen[:, 3]).max()),
                     temperature=float(seen[:, 11].max()),
                     reason=event.reason,
+                    longest=_longest(begun.step),
+                    bounds=self._bounds(begun.own_safeties),
                 )
             )
+
+    def _bounds(self, safeties: tuple[Safety, ...]) -> tuple[Bound, ...]:
+        """The tightest of what holds in a step: the recipe's, its own, and those of the recipes around it."""
+        bounds = self._effective(self._recipe.safety)
+        for safety in safeties:
+            bounds = tightest(bounds, self._effective(safety))
+        return tuple(bounds)
+
+    def _effective(self, safety: Safety) -> list[Bound]:
+        return effective_bounds(safety, self._dut, self._limits, destructive=self._recipe.destructive)
 
     def _answer(self, request: Request) -> tuple[float, Answer]:
         """Seconds until the answer, and the answer that a battery in order gives."""
@@ -291,6 +322,14 @@ class _Rehearsal:
         columns = {name: rows[:, index] for index, name in enumerate(names)}
         middle = (rows[:, 9] + rows[:, 10]) / 2
         return RunData(columns, np.repeat(middle[:, None], self._dut.series_cells, axis=1), tuple(self._records))
+
+
+def _longest(step: StepBase) -> float | None:
+    """s that a step may take at most, holds apart; None for one that says nothing of it."""
+    if isinstance(step, Pulse):
+        return sum(pulse.duration + pulse.rest for pulse in step.pulses)
+    longest: float | None = getattr(step, "max_time", None) or getattr(step, "duration", None)
+    return longest
 
 
 def _yes(question: Ask) -> Any:

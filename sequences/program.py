@@ -111,12 +111,13 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A step run that began: its place in the run, its label, and the step."""
+    """A step run that began: its place in the run, its label, the step, and the safety blocks besides the recipe's."""
 
     index: int
     label: str
     kind: str
     step: StepBase
+    own_safeties: tuple[Safety, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class Program:
 
     def begin(self, leaf: LeafNode, label: str) -> int:
         index, self._index = self._index, self._index + 1
-        self._events.append(Begun(index, label, leaf.step.step, leaf.step))
+        self._events.append(Begun(index, label, leaf.step.step, leaf.step, tuple(leaf.own_safeties)))
         self.active.append(leaf)
         self.active.sort(key=lambda node: not node.owns_cycler)
         return index
