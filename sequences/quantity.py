@@ -1,6 +1,6 @@
 """Quantities as process engineers write them: a number and its unit, always.
 
-`50 mV`, `C/3`, `0.5C`, `2 h`, `100 ohm/V`. A bare number is an error: the reader of a recipe must never guess.
+`50 mV`, `C/3`, `0.5P`, `2 h`, `100 ohm/V`. A bare number is an error: the reader of a recipe must never guess.
 Inside, everything is SI with V, A, W, Ah, Wh, ohm, degC, s; a fraction is 0..1.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -56,6 +56,7 @@ _DIMENSIONS_KO = {
     "voltage_rate": "전압 변화율",
     "current": "전류",
     "rate": "C-레이트",
+    "power_rate": "P-레이트",
     "current_rate": "전류 변화율",
     "power": "전력",
     "time": "시간",
@@ -84,12 +85,14 @@ NUMBER = r"\d{1,9}(?:\.\d{1,17})?"
 PARAMETER = r"\$[a-z][a-z0-9_]*"
 _WITH_UNIT = re.compile(rf"(-?{NUMBER}) *([A-Za-z/%]{{1,8}})")
 MAX_QUANTITY = 60
-_C_OVER = re.compile(rf"C/({NUMBER})")
+_OVER = re.compile(rf"([CP])/({NUMBER})")
+# multiples of the rated capacity, or of the rated energy, in an hour
+_RATES = {"C": "rate", "P": "power_rate"}
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A value in inner units; a current written as a C-rate has the dimension `rate` (1/h of rated capacity)."""
+    """A value in inner units; a C-rate has the dimension `rate`, a P-rate `power_rate`: 1/h of what is rated."""
 
     value: float
     dimension: str
@@ -118,6 +121,18 @@ class Current:
         return self.value * rated_capacity if self.per_rated_capacity else self.value
 
 
+@dataclass(frozen=True, slots=True)
+class Power:
+    """A power in W, or a rate in multiples of the rated energy per hour."""
+
+    value: float
+    per_rated_energy: bool
+    text: str = field(default="", compare=False)
+
+    def watts(self, rated_energy: float) -> float:
+        return self.value * rated_energy if self.per_rated_energy else self.value
+
+
 def parse_quantity(text: object) -> Quantity:
     """Parse one quantity; raises FaultError naming what is wrong."""
     if not isinstance(text, str):
@@ -130,11 +145,11 @@ def parse_quantity(text: object) -> Quantity:
             f"{text!r:.60}: longer than {MAX_QUANTITY} characters", f"{text!r:.60}: {MAX_QUANTITY}자를 넘습니다"
         )
     stripped = text.strip()
-    if match := _C_OVER.fullmatch(stripped):
-        divisor = float(match[1])
+    if match := _OVER.fullmatch(stripped):
+        divisor = float(match[2])
         if divisor == 0:
             raise FaultError(f"{text!r} divides by zero", f"{text!r}: 0으로 나눌 수 없습니다")
-        return Quantity(1.0 / divisor, "rate")
+        return Quantity(1.0 / divisor, _RATES[match[1]])
     match = _WITH_UNIT.fullmatch(stripped) if stripped.isascii() else None
     if not match:
         if re.fullmatch(rf"-?{NUMBER}", stripped):
@@ -147,13 +162,13 @@ def parse_quantity(text: object) -> Quantity:
             f"{text!r:.60} 은(는) '50 mV', 'C/3', '2 h' 같은 양이 아닙니다",
         )
     number, unit = float(match[1]), match[2]
-    if unit == "C":
-        return Quantity(number, "rate")
+    if unit in _RATES:
+        return Quantity(number, _RATES[unit])
     if unit not in UNITS:
         known = ", ".join(sorted(UNITS))
         raise FaultError(
-            f"{text!r:.60}: unknown unit {unit!r}; known are {known}, C",
-            f"{text!r:.60}: 알 수 없는 단위 {unit!r}; 사용할 수 있는 단위: {known}, C",
+            f"{text!r:.60}: unknown unit {unit!r}; known are {known}, C, P",
+            f"{text!r:.60}: 알 수 없는 단위 {unit!r}; 사용할 수 있는 단위: {known}, C, P",
         )
     dimension, factor = UNITS[unit]
     value = number * factor
@@ -206,32 +221,37 @@ def _wrong_dimension(text: str, found: str, needed: str) -> FaultError:
     )
 
 
-class OfCurrent:
-    """What a field takes: a current's magnitude, in A or as a C-rate."""
+T = TypeVar("T", Current, Power)
 
-    example = "C/3"
 
-    def parse(self, text: Any) -> Current:
-        if isinstance(text, Current):
+class OfMagnitude(Generic[T]):
+    """What a field takes: a magnitude with a unit, or as a rate of what is rated."""
+
+    def __init__(self, make: type[T], dimension: str, rate: str, example: str) -> None:
+        self._make, self._dimension, self._rate, self.example = make, dimension, rate, example
+
+    def parse(self, text: Any) -> T:
+        if isinstance(text, self._make):
             return text
         quantity = parse_quantity(text)
-        if quantity.dimension not in ("current", "rate"):
-            raise _wrong_dimension(text, quantity.dimension, "current")
+        if quantity.dimension not in (self._dimension, _RATES[self._rate]):
+            raise _wrong_dimension(text, quantity.dimension, self._dimension)
         if quantity.value <= 0:
             raise FaultError(
                 f"{text!r} must be above zero; the direction is a key of its own",
                 f"{text!r} 은(는) 0보다 커야 합니다. 방향은 별도의 키로 씁니다",
             )
-        return Current(quantity.value, quantity.dimension == "rate", text.strip())
+        return self._make(quantity.value, quantity.dimension == _RATES[self._rate], text.strip())
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        serialize = core_schema.plain_serializer_function_ser_schema(lambda current: current.text)
+        serialize = core_schema.plain_serializer_function_ser_schema(lambda magnitude: magnitude.text)
         return core_schema.no_info_plain_validator_function(self.parse, serialization=serialize)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         number = rf"({NUMBER}|{PARAMETER})"
-        pattern = rf"^({number} *(m?A|C)|C/{number}|{PARAMETER})$"
-        title = "current in A, mA, C, C/n"
+        units = [*(unit for unit, (dimension, _) in UNITS.items() if dimension == self._dimension), self._rate]
+        pattern = rf"^({number} *({'|'.join(units)})|{self._rate}/{number}|{PARAMETER})$"
+        title = f"{self._dimension} in {', '.join(units)}, {self._rate}/n"
         return {"title": title, "type": "string", "pattern": pattern, "examples": [self.example]}
 
 
@@ -243,7 +263,6 @@ def amount(text: str) -> Amount:
 Voltage = Annotated[float, Of("voltage", "4.2 V", minimum=0.0)]
 VoltagePerCell = Annotated[float, Of("cell_multiple", "4.2 V/cell", minimum=0.0)]
 VoltageRate = Annotated[float, Of("voltage_rate", "0.5 mV/min", above=0.0)]
-Power = Annotated[float, Of("power", "10 kW", above=0.0)]
 Resistance = Annotated[float, Of("resistance", "2 ohm", above=0.0)]
 Duration = Annotated[float, Of("time", "10 min", minimum=0.0)]
 Frequency = Annotated[float, Of("frequency", "1 kHz", above=0.0)]
@@ -252,4 +271,5 @@ TemperatureDifference = Annotated[float, Of("temperature_difference", "2 K", abo
 TemperatureRate = Annotated[float, Of("temperature_rate", "1 K/min", minimum=0.0)]
 Insulation = Annotated[float, Of("insulation", "500 ohm/V", minimum=0.0)]
 Fraction = Annotated[float, Of("fraction", "50 %", minimum=0.0)]
-CurrentMagnitude = Annotated[Current, OfCurrent()]
+CurrentMagnitude = Annotated[Current, OfMagnitude(Current, "current", "C", "C/3")]
+PowerMagnitude = Annotated[Power, OfMagnitude(Power, "power", "P", "0.5P")]

@@ -165,7 +165,7 @@ class CpRun(_Following):
 
     def _wanted(self, view: View, volts: float) -> float:
         rating = view.dut.max_charge_current if self._charging else view.dut.max_discharge_current
-        return min(self._power / volts, rating)
+        return min(self._power.watts(view.dut.rated_energy) / volts, rating)
 
 
 class CrRun(_Following):

@@ -20,7 +20,7 @@ from sequences.quantity import (
     Duration,
     Fraction,
     Frequency,
-    Power,
+    PowerMagnitude,
     Resistance,
     Temperature,
     TemperatureDifference,
@@ -180,12 +180,14 @@ class Cp(EnergyStep):
     """A constant power until the first cell reaches `cell_voltage`, or an earlier end."""
 
     model_config = example(
-        step="cp", name="discharge", direction="discharge", power="7 kW", cell_voltage="2.8 V", max_time="4 h"
+        step="cp", name="discharge", direction="discharge", power="0.5P", cell_voltage="2.8 V", max_time="4 h"
     )
 
     step: Literal["cp"] = "cp"
     direction: Direction
-    power: Annotated[Power, Field(description="Power at the battery's terminals.")]
+    power: Annotated[
+        PowerMagnitude, Field(description="At the battery's terminals, in W or as a multiple of the rated energy.")
+    ]
     cell_voltage: CellVoltage
 
 

@@ -5,8 +5,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from sequences.quantity import UNITS, parse_quantity
+from sequences.quantity import UNITS, PowerMagnitude, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,8 @@ from sequences.quantity import UNITS, parse_quantity
         ("2 h", 7200.0, "time"),
         ("C/3", 1 / 3, "rate"),
         ("0.5C", 0.5, "rate"),
+        ("P/2", 0.5, "power_rate"),
+        ("0.25P", 0.25, "power_rate"),
         ("500 ohm/V", 500.0, "insulation"),
         ("30 %", 0.3, "fraction"),
         ("-5 degC", -5.0, "temperature"),
@@ -41,6 +44,8 @@ def test_a_quantity_is_a_number_and_its_unit(text: str, value: float, dimension:
         ("1e9 V", "not a quantity"),
         ("1_0 V", "not a quantity"),
         ("C/0", "divides by zero"),
+        ("P/0", "divides by zero"),
+        ("E/3", "not a quantity"),
         ("9" * 40 + " V", "not a quantity"),
         ("4.2 V; 5 V", "not a quantity"),
         ("½ V", "not a quantity"),
@@ -68,3 +73,16 @@ def test_no_text_crashes_the_parser_or_yields_a_number_that_is_none(text: str) -
     except ValueError:
         return
     assert math.isfinite(quantity.value)
+
+
+def test_a_power_is_in_watts_or_a_multiple_of_the_rated_energy() -> None:
+    of_power = TypeAdapter(PowerMagnitude)
+    assert of_power.validate_python("0.5P").watts(rated_energy=20_000.0) == 10_000.0
+    assert of_power.validate_python("7 kW").watts(rated_energy=20_000.0) == 7000.0
+    assert of_power.dump_python(of_power.validate_python("P/2"), mode="json") == "P/2"
+
+
+@pytest.mark.parametrize("text", ["0.5C", "10 A", "0 W", "0P"])
+def test_what_is_no_power_is_refused_as_one(text: str) -> None:
+    with pytest.raises(ValueError):
+        TypeAdapter(PowerMagnitude).validate_python(text)
