@@ -7,6 +7,7 @@ judged by whoever shows it samples (`sequences.program`).
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from sequences.actions import Action, Drive, Ended, NoCurrent
@@ -20,6 +21,7 @@ BOUND_REACHED = 0.9995
 STILL_FLOWING = 0.9  # of the set current: less of it at the bound says that the supply holds the bound
 REGULATE_EVERY = 5.0  # s; slower than the supply's own regulation, faster than the cells move
 POWER_TOLERANCE = 0.005  # of the power or resistance asked for, before the current is set anew
+SOC_REACHED = 0.001  # nearer than a state of charge is known
 Reaction = Action | Ended | None
 
 
@@ -89,9 +91,8 @@ class _Driving(_Plain):
         self._charging, self._cell_voltage = charging, cell_voltage
         self.phase = "charge" if charging else "discharge"
 
-    def _drive(self, amperes: float, dut: Dut, cell_voltage: float | None = None) -> Drive:
-        bound = (self._cell_voltage if cell_voltage is None else cell_voltage) * dut.series_cells
-        return Drive(amperes if self._charging else -amperes, bound)
+    def _drive(self, amperes: float, dut: Dut) -> Drive:
+        return Drive(amperes if self._charging else -amperes, self._cell_voltage * dut.series_cells)
 
     def _cell(self, view: View) -> float | None:
         """Voltage of the cell that will be there first."""
@@ -103,8 +104,22 @@ class _Driving(_Plain):
             return False
         return cell >= self._cell_voltage if self._charging else cell <= self._cell_voltage
 
-    def _at_bound(self) -> Ended:
-        return Ended(f"cell voltage {self._cell_voltage:g} V")
+    def _at_pack_bound(self, volts: float, dut: Dut) -> bool:
+        bound = self._cell_voltage * dut.series_cells
+        return volts >= BOUND_REACHED * bound if self._charging else volts <= bound / BOUND_REACHED
+
+    def _held_back(self, view: View, amperes: float) -> bool:
+        """Whether the supply holds the bound with less than the current: cells all alike stay just short of it."""
+        volts, current = view.sample.good("voltage"), view.sample.good("current")
+        if volts is None or current is None:
+            return False
+        return self._at_pack_bound(volts, view.dut) and abs(current) < STILL_FLOWING * amperes
+
+    def _stopped(self, view: View, amperes: float) -> Ended | None:
+        """The end by the bound, reached by a cell or held by the supply against this current."""
+        if self._bound_reached(view) or self._held_back(view, amperes):
+            return Ended(f"cell voltage {self._cell_voltage:g} V")
+        return None
 
 
 class CcRun(_Driving):
@@ -116,18 +131,7 @@ class CcRun(_Driving):
         return self._drive(self._current.amperes(view.dut.rated_capacity), view.dut)
 
     def update(self, view: View) -> Reaction:
-        if self._bound_reached(view) or self._held_back(view):
-            return self._at_bound()
-        return None
-
-    def _held_back(self, view: View) -> bool:
-        """Whether the supply holds the bound with less than the current: cells all alike stay just short of it."""
-        voltage, current = view.sample.good("voltage"), view.sample.good("current")
-        if voltage is None or current is None:
-            return False
-        bound = self._cell_voltage * view.dut.series_cells
-        at_bound = voltage >= BOUND_REACHED * bound if self._charging else voltage <= bound / BOUND_REACHED
-        return at_bound and abs(current) < STILL_FLOWING * self._current.amperes(view.dut.rated_capacity)
+        return self._stopped(view, self._current.amperes(view.dut.rated_capacity))
 
 
 class _Following(_Driving):
@@ -146,8 +150,8 @@ class _Following(_Driving):
         return self._drive(self._amperes, view.dut)
 
     def update(self, view: View) -> Reaction:
-        if self._bound_reached(view):
-            return self._at_bound()
+        if stopped := self._stopped(view, self._amperes):
+            return stopped
         volts = view.sample.good("voltage")
         if volts is None or volts <= 0:
             return None
@@ -185,6 +189,7 @@ class CcCvRun(_Driving):
     """
 
     TRIM_SHARE = 0.5  # of the error per trim; below 1 so that the loop cannot ring
+    FINENESS = 1e-3  # V per cell: the power of ten nearest to it is the step of the trims
 
     def __init__(self, step: CcCv | Cv) -> None:
         super().__init__(step.direction == "charge", step.cell_voltage)
@@ -211,8 +216,7 @@ class CcCvRun(_Driving):
             if cell is None or voltage is None:
                 return None
             # the supply may hold the pack's bound already, with every cell a little short of its own
-            at_bound = voltage >= BOUND_REACHED * extreme if self._charging else voltage <= extreme / BOUND_REACHED
-            if not self._bound_reached(view) and not at_bound:
+            if not self._bound_reached(view) and not self._at_pack_bound(voltage, view.dut):
                 return None
             self._held, self._trimmed_at = voltage, view.step_time
             self.phase = "hold voltage"
@@ -220,9 +224,11 @@ class CcCvRun(_Driving):
         if cell is None or view.step_time - self._trimmed_at < REGULATE_EVERY:
             return None
         self._trimmed_at = view.step_time
-        trimmed = self._held + self.TRIM_SHARE * view.dut.series_cells * (self._cell_voltage - cell)
-        trimmed = round(min(trimmed, extreme) if self._charging else max(trimmed, extreme), 1)
-        if trimmed == round(self._held, 1):
+        cells = view.dut.series_cells
+        digits = round(-math.log10(self.FINENESS * cells))
+        trimmed = self._held + self.TRIM_SHARE * cells * (self._cell_voltage - cell)
+        trimmed = round(min(trimmed, extreme) if self._charging else max(trimmed, extreme), digits)
+        if trimmed == round(self._held, digits):
             return None
         self._held = trimmed
         return self._at(view, trimmed)
@@ -271,33 +277,29 @@ class PulseRun(_Plain):
         return Ended("cut short: " + ", ".join(self._cut) if self._cut else "duration")
 
 
-class GoToSocRun(_Plain):
-    def __init__(self, step: GoToSoc) -> None:
-        self._step = step
-        self._charging = False
+class GoToSocRun(_Driving):
+    """Which way it goes is known when it starts."""
 
-    @property
-    def phase(self) -> str:  # type: ignore[override]
-        return "charge" if self._charging else "discharge"
+    def __init__(self, step: GoToSoc) -> None:
+        super().__init__(False, step.cell_voltage_min)
+        self._step = step
 
     def start(self, view: View) -> Reaction:
         step, now = self._step, view.context.state_of_charge(view.sample.counters)
-        amperes = step.current.amperes(view.dut.rated_capacity)
-        self._charging = now < step.soc
-        if self._charging:
-            return Drive(amperes, step.cell_voltage_max * view.dut.series_cells)
-        return Drive(-amperes, step.cell_voltage_min * view.dut.series_cells)
+        if abs(now - step.soc) < SOC_REACHED:
+            return self._reached()
+        if now < step.soc:
+            super().__init__(True, step.cell_voltage_max)
+        return self._drive(step.current.amperes(view.dut.rated_capacity), view.dut)
 
     def update(self, view: View) -> Reaction:
         step, now = self._step, view.context.state_of_charge(view.sample.counters)
         if now >= step.soc if self._charging else now <= step.soc:
-            return Ended(f"soc {step.soc:.1%}")
-        low, high = view.sample.good("cell_min"), view.sample.good("cell_max")
-        if self._charging and high is not None and high >= step.cell_voltage_max:
-            return Ended(f"cell voltage {step.cell_voltage_max:g} V")
-        if not self._charging and low is not None and low <= step.cell_voltage_min:
-            return Ended(f"cell voltage {step.cell_voltage_min:g} V")
-        return None
+            return self._reached()
+        return self._stopped(view, step.current.amperes(view.dut.rated_capacity))
+
+    def _reached(self) -> Ended:
+        return Ended(f"soc {self._step.soc:.1%}")
 
 
 class ProfileRun(_Plain):
@@ -309,21 +311,31 @@ class ProfileRun(_Plain):
         self._step, self._table = step, step.table
         self.sample_period = step.sample
         self._row = 0
-        self._clipped = ""
+        self._full = self._empty = False  # a cell is at its limit
         self._clips = 0
+        self._volts: float | None = None
+        self._amperes = 0.0
 
     def start(self, view: View) -> Reaction:
-        return self._play(view)
+        return self._play(self._wanted(view), view)
 
-    def _play(self, view: View) -> Reaction:
+    def _wanted(self, view: View) -> float:
+        """The current of this row now, A."""
         value = self._table[self._row][1]
-        if self._step.of == "power":
-            volts = view.sample.good("voltage") or view.sample.good("battery_voltage") or view.dut.nominal_voltage
-            value /= max(volts, 1.0)
-        if value == 0 or (self._clipped == "high" and value > 0) or (self._clipped == "low" and value < 0):
+        if (value > 0 and self._full) or (value < 0 and self._empty):
+            return 0.0
+        if self._step.of == "current":
+            return value
+        measured = view.sample.good("voltage") or self._volts or view.sample.good("battery_voltage")
+        self._volts = measured or view.dut.nominal_voltage
+        return value / max(self._volts, 1.0)
+
+    def _play(self, amperes: float, view: View) -> Reaction:
+        self._amperes = amperes
+        if amperes == 0:
             return NoCurrent()
-        bound = self._step.cell_voltage_max if value > 0 else self._step.cell_voltage_min
-        return Drive(value, bound * view.dut.series_cells)
+        bound = self._step.cell_voltage_max if amperes > 0 else self._step.cell_voltage_min
+        return Drive(amperes, bound * view.dut.series_cells)
 
     def update(self, view: View) -> Reaction:
         row = self._row
@@ -331,16 +343,19 @@ class ProfileRun(_Plain):
             row += 1
         if row == len(self._table) - 1:
             return Ended(f"duration, clipped {self._clips} times" if self._clips else "duration")
+        anew, self._row = row != self._row, row
         low, high = view.sample.good("cell_min"), view.sample.good("cell_max")
-        clipped = self._clipped
-        if high is not None and high >= self._step.cell_voltage_max:
-            clipped = "high"
-        elif low is not None and low <= self._step.cell_voltage_min:
-            clipped = "low"
-        elif row != self._row:
-            clipped = ""
-        if row == self._row and clipped == self._clipped:
+        full = self._at_limit(self._full, None if high is None else high >= self._step.cell_voltage_max, anew)
+        empty = self._at_limit(self._empty, None if low is None else low <= self._step.cell_voltage_min, anew)
+        self._clips += (full and not self._full) + (empty and not self._empty)
+        self._full, self._empty = full, empty
+        wanted = self._wanted(view)
+        drift = abs(wanted - self._amperes)
+        if drift == 0 or (not anew and drift <= POWER_TOLERANCE * abs(self._amperes)):
             return None
-        self._clips += clipped != self._clipped and clipped != ""
-        self._row, self._clipped = row, clipped
-        return self._play(view)
+        return self._play(wanted, view)
+
+    @staticmethod
+    def _at_limit(was: bool, now: bool | None, anew: bool) -> bool:
+        """Whether a cell counts as at its limit: relieved by a new row only, and not while it is unknown."""
+        return was if now is None else now or (was and not anew)

@@ -25,8 +25,14 @@ def dut() -> Dut:
 
 @pytest.fixture(scope="session")
 def station() -> StationLimits:
-    roles = frozenset({"cycler", "interlock", "battery_monitor", "temperature_scanner", "impedance_meter"})
-    return StationLimits(450.0, 80.0, 80.0, 30000.0, roles)
+    capabilities = {
+        "cycler": frozenset[str](),
+        "interlock": frozenset[str](),
+        "battery_monitor": frozenset({"cell_voltages", "insulation"}),
+        "temperature_scanner": frozenset[str](),
+        "impedance_meter": frozenset({"acir"}),
+    }
+    return StationLimits(450.0, 80.0, 80.0, 30000.0, capabilities)
 
 
 @pytest.fixture(scope="session")
