@@ -17,6 +17,7 @@ import typer
 from pydantic import ValidationError
 
 from config import DocumentError
+from controller.cli.analyse import analyse
 from controller.cli.settings import Settings
 
 T = TypeVar("T")
@@ -280,6 +281,9 @@ def check(
             print("\n".join(lines) if lines else f"{source}: ok")
     if any(findings.values()):
         raise typer.Exit(3)
+
+
+app.command()(analyse)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -23,15 +23,9 @@ from simulators.world import Source, World
 
 RETIRED_CELLS = Path(__file__).parents[2].parent / "shared" / "data" / "pulsebat"
 
-NMC = shipped_dut_models()["nmc_96s_60ah"]
+DUTS = shipped_dut_models()
+NMC, LMO, LFP = DUTS["nmc_96s_60ah"], DUTS["lmo_96s_66ah"], DUTS["lfp_100s_72ah"]
 NCA = NMC.model_copy(update={"chemistry": "NCA"})
-LMO = NMC.model_copy(update={"chemistry": "LMO", "cell_voltage_min_v": 3.0, "initial_dcir_ohm": 0.1414})
-LFP = NMC.model_copy(
-    update={
-        "chemistry": "LFP", "nominal_voltage_v": 307.0, "cell_voltage_min_v": 2.5, "cell_voltage_max_v": 3.6,
-        "initial_dcir_ohm": 0.1056,
-    }
-)  # fmt: skip
 NEW = {
     "soh_mean": 1.0, "soh_sd": 0.0, "resistance_factor_mean": 1.0, "resistance_factor_cv": 0.0, "soc_offset_sd": 0.0,
     "contact_resistance_ohm": 0.0, "bms_capacity_factor": 1.0,
@@ -150,11 +144,11 @@ def discharge(battery: Battery, dut: Dut, rate: float, step: float) -> Outcome:
     )
 
 
-def pulse_resistance(battery: Battery) -> float:
+def pulse_resistance(battery: Battery, dut: Dut) -> float:
     """10 s at 1C, ohm."""
     before = battery.voltage
-    battery.advance(10.0, -60.0, 1.0)
-    return (before - battery.voltage) / 60
+    battery.advance(10.0, -dut.rated_capacity, 1.0)
+    return (before - battery.voltage) / dut.rated_capacity
 
 
 def full_and_rested(battery: Battery, dut: Dut) -> None:
@@ -210,8 +204,8 @@ def test_pulse_resistance_is_within_15_percent_of_the_simulated(
     dut: DutModel, state: dict[str, object], tolerance: float
 ) -> None:
     simulated = Simulated(dut, 0.5, **state)
-    planned = pulse_resistance(model_of(simulated, dut))
-    assert planned == pytest.approx(pulse_resistance(simulated), rel=0.15)
+    planned = pulse_resistance(model_of(simulated, dut), dut_of(dut))
+    assert planned == pytest.approx(pulse_resistance(simulated, dut_of(dut)), rel=0.15)
 
 
 # --- against measurements ------------------------------------------------------------------------------------------
@@ -267,8 +261,8 @@ def test_it_has_the_resistance_it_is_rated_for(dut: Dut, dcir: float) -> None:
     """At 0.08 ohm there is less than the published kinetics alone would make of most of them."""
     dut = replace(dut, initial_dcir=dcir)
     for factor in (1.0, 2.0):
-        model = BatteryModel(dut, 0.5, 60.0, resistance_factor=factor)
-        assert pulse_resistance(model) == pytest.approx(factor * dcir, rel=0.03)
+        model = BatteryModel(dut, 0.5, dut.rated_capacity, resistance_factor=factor)
+        assert pulse_resistance(model, dut) == pytest.approx(factor * dcir, rel=0.03)
 
 
 def test_a_cold_battery_resists_more_and_gives_less() -> None:
@@ -397,12 +391,12 @@ def test_it_takes_the_temperature_of_new_surroundings() -> None:
 def test_no_bound_is_passed_and_every_ampere_is_counted(dut: Dut, data: st.DataObject) -> None:
     model = BatteryModel(dut, data.draw(st.floats(0.1, 0.9)), data.draw(st.floats(20, 70)))
     start = model.soc
-    model.advance(60.0, -1.0, dut.cell_voltage_min * 96)
+    model.advance(60.0, -1.0, dut.cell_voltage_min * dut.series_cells)
     ah_per_soc = model.counters.net_ah / (model.soc - start)
     for _ in range(data.draw(st.integers(1, 8))):
         current = data.draw(st.sampled_from([-120.0, -30.0, -1.0, 0.0, 1.0, 30.0, 120.0]))
         seconds = data.draw(st.floats(0.1, 60))
-        bound = (dut.cell_voltage_max if current > 0 else dut.cell_voltage_min) * 96
+        bound = (dut.cell_voltage_max if current > 0 else dut.cell_voltage_min) * dut.series_cells
         passed = model.advance(seconds, current, bound)
         assert 0 < passed <= seconds
         assert 0 <= model.current * np.sign(current) <= abs(current) * (1 + 1e-12)

@@ -17,8 +17,14 @@ import serial
 
 from config import DocumentError, LineConfig, load_line, shipped_dut_models
 from config.line import SerialLinkConfig
+from simulators.endpoints import endpoint_of
+from simulators.espec_p300 import P300, P300Bus
+from simulators.faults import FaultBoard
 from simulators.ports import TextPort
+from simulators.servers import serving
 from simulators.station import SimulatedStation
+from simulators.timeline import Timeline
+from tests.simulators.fake_world import FakeWorld
 from tests.simulators.test_servers import Plant
 
 BENCH = Path(__file__).parents[2] / "config" / "lines" / "demo_bench.yaml"
@@ -97,6 +103,21 @@ class TestChamber:
     async def test_nobody_answers_for_another_address(self, plant: Plant) -> None:
         # the answer of the second line would come second
         assert await on_serial(plant, "chamber", lambda ask: ask("2,MODE?\r\n1,MODE?")) == "STANDBY"
+
+    async def test_two_chambers_share_a_bus(self, tmp_path: Path) -> None:
+        warm, cold = FakeWorld(), FakeWorld()
+        warm.chamber_degc, cold.chamber_degc = 45.0, -10.0
+        bus = P300Bus({1: P300(warm), 2: P300(cold)})  # type: ignore[arg-type]
+        port = TextPort(bus, FaultBoard(bus, [], warm.now, seed=1), Timeline(warm.now))
+        endpoint = endpoint_of(SerialLinkConfig(kind="serial", port=str(tmp_path / "bus"), baudrate=19200), "bus")
+        async with serving({"bus": (endpoint, port)}, lambda: None, "line") as links:
+
+            def talk() -> list[bytes]:
+                with serial.Serial(links["bus"].port, 19200, timeout=5) as line:  # type: ignore[union-attr]
+                    line.write(b"1,MON?\r\n3,MON?\r\n2,MON?\r\n")
+                    return [line.read_until(b"\n") for _ in range(2)]
+
+            assert await asyncio.to_thread(talk) == [b"45.0,,STANDBY,0\r\n", b"-10.0,,STANDBY,0\r\n"]
 
     async def test_an_alarm_stops_it_in_line_time(self, plant: Plant) -> None:
         await on_serial(plant, "chamber", lambda ask: ask("1,MODE,CONSTANT"))

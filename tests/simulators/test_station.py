@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from config import DocumentError, LineConfig, load_line, shipped_dut_models
 from config.line import LineConfig as Line
+from simulators.population import draw
 from simulators.ports import RegisterPort, TextPort
 from simulators.station import SimulatedStation
 
@@ -47,11 +49,11 @@ class Bench:
         self.plc(bytes.fromhex("050000FF00"))
         self.time += 0.1
 
-    def discharge(self, amperes: float) -> None:
+    def discharge(self, amperes: float, down_to: float = 300.0) -> None:
         self.close_contactors()
         self.psb("SYST:LOCK ON")
         self.psb(f"SINK:CURR {amperes}")
-        self.psb("VOLT 300;OUTP ON")
+        self.psb(f"VOLT {down_to};OUTP ON")
 
 
 @pytest.fixture
@@ -119,6 +121,52 @@ def test_the_same_seed_replays_the_same_run_byte_for_byte() -> None:
     assert run() == run()
 
 
+def with_battery(model: str, code: str, probes: list[int], **battery: object) -> Line:
+    """The demo line with another battery plugged in."""
+    data = load_line(DEMO).model_dump(by_alias=True)
+    data["stations"]["st01"]["impedance_probe_cells"] = probes
+    data["simulation"]["stations"]["st01"]["battery"] = {"model": model, "code": code, **battery}
+    return LineConfig.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "cells", "sensors", "volts"),
+    [
+        ("nmc_12s_60ah", "PHM12-000001", 12, 1, 44.0),
+        ("nmc_1s_60ah", "PHC01-000001", 1, 1, 3.67),
+        ("lfp_100s_72ah", "PHL100-000001", 100, 10, 325.0),
+        ("lmo_96s_66ah", "PHO96-000001", 96, 8, 372.0),
+    ],
+)
+def test_other_batteries_than_the_demos_can_be_plugged_in(
+    model: str, code: str, cells: int, sensors: int, volts: float
+) -> None:
+    bench = Bench(with_battery(model, code, [1, min(12, cells)]))
+    assert (bench.bms(1), bench.bms(2)) == (cells, sensors)
+    bench.discharge(20, down_to=0.8 * volts)
+    bench.time += 10
+    measured, amperes, _ = (float(field.strip()[:-1]) for field in bench.psb("MEAS:ARR?").split(","))
+    assert amperes == pytest.approx(-20, abs=0.01)
+    assert measured == pytest.approx(volts, rel=0.03)
+    assert bench.bms(5) / 10 == pytest.approx(measured, abs=0.1)
+    assert bench.bms(100 + cells - 1) > 3000
+    assert bench.bms(100 + cells) == 0xFFFF
+
+
+def test_probes_of_the_pack_do_not_fit_a_cell() -> None:
+    with pytest.raises(DocumentError, match=r"impedance_probe_cells \[1, 12\] are not cells 1\.\.1"):
+        Bench(with_battery("nmc_1s_60ah", "PHC01-000001", [1, 12]))
+
+
+def test_a_drawn_battery_can_be_plugged_in_and_has_its_truth() -> None:
+    (battery,) = draw(1, 1, shipped_dut_models()["nmc_12s_60ah"], {"soft_short": 1.0})
+    station = Bench(with_battery(probes=[1, 12], **battery.model_dump())).station
+    truth = station.truth()
+    assert truth["defects"] == ["imbalance", "soft_short"]
+    assert truth["leaking_cell"] == battery.soft_short.index
+    assert json.loads(json.dumps(truth)) == truth
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -127,6 +175,11 @@ def test_the_same_seed_replays_the_same_run_byte_for_byte() -> None:
         ("simulation.stations.st01.faults", [{"instrument": "oven", "kind": "nan"}], "a fault of 'oven'"),
         ("simulation.stations.st01.faults", [{"instrument": "cycler", "kind": "estop"}], "no fault 'estop'"),
         ("stations.st01.impedance_probe_cells", [90, 97], "not cells 1..96"),
+        (
+            "simulation.stations.st01.battery.soft_short",
+            {"index": 96, "ohm": 50},
+            "soft short 96 of",
+        ),
         ("stations.st01.instruments.cycler.driver", "abacus", "no simulator for 'abacus'"),
         ("stations.st01.instruments.temperature_scanner.settings", {"units": [1, 1]}, "an address twice"),
         ("stations.st01.instruments.temperature_scanner.settings", {"units": "all"}, "list of addresses"),

@@ -1,50 +1,13 @@
 """The world every simulated instrument of a station looks at: exact accounts, honest regulation, no surprises."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.dut import shipped_dut_models
-from config.simulation import SimulatedBattery
-from simulators.pack import Pack
 from simulators.world import Source, World
-
-NMC = shipped_dut_models()["nmc_96s_60ah"]
-CHARGE_15A = Source(voltage=450.0, charge_current=15.0, discharge_current=0.0, charge_power=30e3, discharge_power=0.0)
-DISCHARGE_30A = Source(voltage=0.0, charge_current=0.0, discharge_current=30.0, charge_power=0.0, discharge_power=30e3)
-
-
-@dataclass
-class Line:
-    """A world and the line time it lives in."""
-
-    world: World
-    time: list[float] = field(default_factory=lambda: [0.0])
-
-    def wait(self, seconds: float) -> None:
-        self.time[0] += seconds
-
-
-def line(dut_cells: int = 96, seed: int = 1, ambient_degc: float = 25.0, **of_battery: object) -> Line:
-    dut = NMC.model_copy(update={"series_cells": dut_cells, "rated_energy_wh": NMC.rated_energy_wh * dut_cells / 96})
-    battery = SimulatedBattery.model_validate({"model": dut.id, "code": "PHE96-000001", **of_battery})
-    time = [0.0]
-    return Line(World(Pack.used(dut, battery, seed), lambda: time[0], ambient_degc), time)
-
-
-def connected(**options: object) -> Line:
-    it = line(**options)  # type: ignore[arg-type]
-    it.world.set_contactor(True)
-    return it
-
-
-def hold(voltage: float, current: float = 30.0, power: float = 30e3) -> Source:
-    return Source(voltage, current, current, power, power)
-
+from tests.simulators.live_world import CHARGE_15A, DISCHARGE_30A, connected, hold, line
 
 # --- the circuit ---------------------------------------------------------------------------------------------------
 
@@ -322,71 +285,3 @@ def test_the_bms_counts_in_its_own_capacity() -> None:
     it.wait(3600)
     assert it.world.bms_soc() - start == pytest.approx(15 / it.world.bms_capacity_ah())
     assert it.world.bms_soc() < it.world.pack.soc
-
-
-# --- the oracle ----------------------------------------------------------------------------------------------------
-
-
-def test_a_new_battery_gives_its_rated_capacity_at_c3() -> None:
-    new = line(soh_mean=1.0, soh_sd=0, resistance_factor_mean=1, resistance_factor_cv=0, soc_offset_sd=0)
-    truth = new.world.truth(1 / 3)
-    assert truth["soh"] == pytest.approx(1.0, abs=0.005)
-    assert truth["soce"] == pytest.approx(1.0, abs=0.02)
-
-
-@pytest.mark.parametrize("index", [0, 40, 95])
-def test_the_weak_cell_limits_the_pack(index: int) -> None:
-    it = line(weak_cell={"index": index, "extra_lli": 0.06})
-    healthy = line()
-    truth = it.world.truth()
-    assert truth["weakest_cell"] == index
-    assert truth["capacity_ah"] < healthy.world.truth()["capacity_ah"] - 1.0
-
-
-def test_capacity_falls_with_rate() -> None:
-    it = line(dut_cells=12)
-    capacities = [it.world.truth(rate)["capacity_ah"] for rate in (0.1, 1 / 3, 0.5, 1.0)]
-    assert capacities == sorted(capacities, reverse=True)
-
-
-def test_capacity_follows_the_health_asked_for() -> None:
-    good, bad = line(soh_mean=0.92).world.truth(), line(soh_mean=0.72).world.truth()
-    assert good["cell_capacity_mean_ah"] / 60 == pytest.approx(0.92, abs=0.04)
-    assert bad["cell_capacity_mean_ah"] / 60 == pytest.approx(0.72, abs=0.04)
-    assert good["capacity_ah"] < good["cell_capacity_mean_ah"]
-
-
-def test_resistance_grows_with_the_resistance_factor() -> None:
-    light, heavy = (line(dut_cells=12, resistance_factor_mean=f).world.truth()["dcir_10s_ohm"] for f in (1.0, 2.0))
-    assert 1.3 * light < heavy < 2.0 * light
-
-
-def test_the_oracle_does_not_depend_on_the_moment_and_disturbs_nothing() -> None:
-    asked, left_alone = connected(), connected()
-    first = asked.world.truth()
-    for it in (asked, left_alone):
-        it.world.drive(CHARGE_15A)
-        it.wait(100)
-    second = asked.world.truth()
-    for it in (asked, left_alone):
-        it.wait(100)
-    assert asked.world.terminal() == left_alone.world.terminal()
-    assert np.array_equal(asked.world.cell_voltages(), left_alone.world.cell_voltages())
-    assert np.array_equal(asked.world.cell_temperatures(), left_alone.world.cell_temperatures())
-    assert asked.world.charged_wh == left_alone.world.charged_wh
-    assert second["capacity_ah"] == pytest.approx(first["capacity_ah"], rel=1e-3)
-
-
-@pytest.mark.parametrize("soc", [0.05, 0.5])
-def test_the_oracle_agrees_with_a_test_on_the_world_itself(soc: float) -> None:
-    it = connected(soc=soc, soc_offset_sd=0.0, contact_resistance_ohm=0.0, soh_sd=0.0, resistance_factor_cv=0.0)
-    it.world.drive(hold(96 * 4.2))
-    while it.world.terminal().regulation == "CC" or it.world.current > 6.0:
-        it.wait(5)
-    it.world.drive(None)
-    it.wait(600)
-    start = it.world.discharged_ah
-    it.world.drive(DISCHARGE_30A)
-    while it.world.cell_voltages().min() > 2.7:
-        it.wait(1)
-    assert it.world.discharged_ah - start == pytest.approx(it.world.truth(0.5)["capacity_ah"], rel=2e-3)
