@@ -214,7 +214,9 @@ class Station:
     async def start(self, request: StartRequest) -> str:
         """Begin a run; returns its id. Raises StartRefusedError with every reason, or RecipeError."""
         try:
-            run = await self._prepared(request)
+            run, reasons = await self.plan(request)
+            if reasons:
+                raise StartRefusedError(reasons)
         except (RecipeError, StartRefusedError) as refused:
             codes = refused.codes if isinstance(refused, StartRefusedError) else ["E-RECIPE"]
             detail = {"station": self.name, "code": request.code, "reasons": codes}
@@ -235,22 +237,23 @@ class Station:
         self._group.create_task(self._run_to_end(self._active))
         return run.id
 
-    async def _prepared(self, request: StartRequest) -> Run:
-        """The run that was asked for, if nothing is against it."""
+    async def plan(self, request: StartRequest) -> tuple[Run, list[Reason]]:
+        """The run that is asked for, with its forecast, and everything that is against its start now; starts nothing.
+
+        Raises RecipeError, or StartRefusedError for a code of no known battery model.
+        """
         model = battery_model(request.code, dict(self._services.models))
         limits = station_limits(self.config, self.instruments)
+        soc, capacity = self._believed(model)
         with self._clock.hold():  # a hostile recipe must not hold up the scans of other stations
             recipe = await asyncio.to_thread(checked_recipe, request, model, limits, self._services.grade_rules)
+            forecast = await asyncio.to_thread(forecast_of, recipe, model, limits, soc, capacity)
+        # judged last: what is so now is what the start relies on
         reasons = reasons_against(request, model, recipe, self.config, self.instruments, self.sampler, self.latest)
         if self.state is not State.IDLE or self._group is None:
             hint = "reset the station" if self._active is None else "wait for its end"
             reasons.insert(0, Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
-        if reasons:
-            raise StartRefusedError(reasons)
-        soc, capacity = self._believed(model)
-        with self._clock.hold():
-            forecast = await asyncio.to_thread(forecast_of, recipe, model, limits, soc, capacity)
-        return Run(
+        run = Run(
             id=f"{self.name}-{self._journal.count_runs() + 1:06d}",
             station=self.name,
             code=request.code,
@@ -264,6 +267,7 @@ class Station:
             soc=soc,
             forecast=forecast,
         )
+        return run, reasons
 
     def _believed(self, model: DutModel) -> tuple[float, float]:
         """State of charge and capacity in Ah as the BMS has them; one far off is no better than none."""
