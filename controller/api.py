@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from controller.line import Line
+from controller.plan import plan_body
+from controller.recipes import MAX_TABLE_BYTES
 from controller.start import RecipeError, StartRefusedError, StartRequest
 from controller.states import RefusedCommandError
 from controller.status import status_of
+from controller.surroundings import AnswerRefusedError
 
 STREAM_INTERVAL = 0.1  # wall s between two snapshots of a stream, at least
 
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=80)]
 
 
 class RunBody(BaseModel):
@@ -29,6 +34,14 @@ class RunBody(BaseModel):
     dut: Short
     author: Short
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+    parameters: Annotated[dict[Key, Short | int | bool], Field(max_length=50)] = {}
+    tables: Annotated[
+        dict[Key, Annotated[str, StringConstraints(max_length=MAX_TABLE_BYTES)]], Field(max_length=8)
+    ] = {}
+
+    @property
+    def request(self) -> StartRequest:
+        return StartRequest(self.recipe, self.source, self.dut, self.author, self.reason, self.parameters, self.tables)
 
 
 class CommandBody(BaseModel):
@@ -36,6 +49,16 @@ class CommandBody(BaseModel):
 
     author: Short
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class AnswerBody(BaseModel):
+    """`question` is the number of the one that is answered: another one may be asked meanwhile."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: int
+    value: bool | int | float | Annotated[dict[Key, bool], Field(max_length=50)]
+    author: Short
 
 
 CommandName = Literal["hold", "resume", "suspend", "abort", "stop", "clear", "reset"]
@@ -58,14 +81,35 @@ def build_api(line: Line) -> FastAPI:
         station = line.stations.get(name)
         if station is None:
             return unknown(name)
-        request = StartRequest(body.recipe, body.source, body.dut, body.author, body.reason)
         try:
-            run_id = await station.start(request)
-        except StartRefusedError as error:
-            return JSONResponse({"code": "E-REFUSED", "reasons": error.as_json()}, 409)
-        except RecipeError as error:
-            return JSONResponse({"code": "E-RECIPE", "findings": error.lines}, 422)
+            run_id = await station.start(body.request)
+        except (StartRefusedError, RecipeError) as error:
+            return _not_started(error)
         return JSONResponse({"run_id": run_id}, 201)
+
+    @app.post("/api/stations/{name}/plan")
+    async def plan(name: str, body: RunBody) -> JSONResponse:
+        """What the run would come to on the battery that is there, and what is against its start; starts nothing."""
+        station = line.stations.get(name)
+        if station is None:
+            return unknown(name)
+        try:
+            planned, reasons = await station.plan(body.request)
+        except (StartRefusedError, RecipeError) as error:
+            return _not_started(error)
+        found = {"reasons": [asdict(reason) for reason in reasons]}
+        return JSONResponse(plan_body(planned.recipe, planned.forecast) | found)
+
+    @app.post("/api/stations/{name}/answers")
+    async def answer(name: str, body: AnswerBody) -> JSONResponse:
+        station = line.stations.get(name)
+        if station is None:
+            return unknown(name)
+        try:
+            station.answer(body.question, body.value, body.author)
+        except AnswerRefusedError as error:
+            return _problem(409, error.code, f"{error} [{error.code}]")
+        return JSONResponse(status_of(station))
 
     @app.post("/api/stations/{name}/commands/{command}")
     async def command(name: str, command: CommandName, body: CommandBody) -> JSONResponse:
@@ -119,6 +163,12 @@ def build_api(line: Line) -> FastAPI:
         return StreamingResponse(snapshots(), media_type="text/event-stream")
 
     return app
+
+
+def _not_started(error: StartRefusedError | RecipeError) -> JSONResponse:
+    if isinstance(error, StartRefusedError):
+        return JSONResponse({"code": "E-REFUSED", "reasons": error.as_json()}, 409)
+    return JSONResponse({"code": "E-RECIPE", "findings": error.lines}, 422)
 
 
 def _problem(status: int, code: str, message: str) -> JSONResponse:

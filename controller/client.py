@@ -34,6 +34,15 @@ class Client:
         answer = await self._ask("POST", f"/api/stations/{station}/runs", body)
         return str(answer["run_id"])
 
+    async def plan(self, station: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What a run would come to, and the reasons against its start."""
+        return await self._ask("POST", f"/api/stations/{station}/plan", body)
+
+    async def answer(self, station: str, question: int, value: Any, author: str) -> dict[str, Any]:
+        """Answer what the running recipe asks; returns the station."""
+        body = {"question": question, "value": value, "author": author}
+        return await self._ask("POST", f"/api/stations/{station}/answers", body)
+
     async def command(self, station: str, command: str, author: str, reason: str) -> dict[str, Any]:
         body = {"author": author, "reason": reason}
         return await self._ask("POST", f"/api/stations/{station}/commands/{command}", body)
@@ -80,7 +89,7 @@ class Client:
         if code == "E-RECIPE":
             return ApiError(3, code, answer["findings"])
         lines = [answer.get("message", f"the daemon refused the request ({status}): {answer}")]
-        return ApiError(4 if code in ("E-STATE", "E-STATION") else 1, code, lines)
+        return ApiError(4 if code in ("E-STATE", "E-STATION", "E-ANSWER-REFUSED") else 1, code, lines)
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
         hint = "is `evaline serve` running? Another address: --url or EVALINE_URL"

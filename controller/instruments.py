@@ -33,6 +33,11 @@ LinkFactory = Callable[[str, InstrumentConfig], Link]
 CALL_DEADLINE = 5.0  # wall seconds for one driver call, whatever its link's own timeouts
 
 
+def capabilities_of(config: StationConfig) -> dict[str, frozenset[str]]:
+    """What each role's driver can do beyond its role's methods."""
+    return {key: frozenset(CATALOG[i.driver].capabilities) for key, i in config.instruments.items()}
+
+
 class Instruments:
     """Drivers by role. A call holds line time, ends within its deadline, and names the instrument in its error."""
 
@@ -50,7 +55,7 @@ class Instruments:
     @property
     def capabilities(self) -> dict[str, frozenset[str]]:
         """What each role's driver can do beyond its role's methods."""
-        return {key: frozenset(CATALOG[i.driver].capabilities) for key, i in self.config.instruments.items()}
+        return capabilities_of(self.config)
 
     @property
     def cycler(self) -> Cycler:

@@ -67,6 +67,23 @@ def tables_beside(directory: Path) -> Tables:
     return read
 
 
+def tables_sent(document: Document, directory: Path) -> dict[str, str]:
+    """The tables that a recipe names, as they lie beside it, for whoever cannot read them; raises DocumentError.
+
+    A name that is no table's is left to be refused where the recipe is read.
+    """
+    read = tables_beside(directory)
+    texts = {}
+    for name in sorted(tables_named(document.data)):
+        if _TABLE.fullmatch(name):
+            try:
+                texts[name] = read(name)
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise DocumentError("E-TABLE", str(directory / name), f"cannot be read: {why}") from None
+    return texts
+
+
 def tables_of(texts: Mapping[str, str]) -> Tables:
     """Tables that came with the recipe's text."""
 

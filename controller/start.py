@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from config import DocumentError, DutModel, StationConfig, model_of_code
-from controller.instruments import Instruments
+from controller.instruments import Instruments, capabilities_of
 from controller.recipes import finding_line, load_recipe, tables_of
 from controller.run import dut_of
 from controller.sampler import Sampler
@@ -90,19 +89,30 @@ def battery_model(code: str, models: dict[str, DutModel]) -> DutModel:
         ) from None
 
 
-def station_limits(config: StationConfig, instruments: Instruments) -> StationLimits:
-    """What the station stands: the tighter of its wiring and its cycler, and the roles that answered."""
+def rated_limits(config: StationConfig) -> StationLimits:
+    """What a station stands by its line file, whatever its instruments answer."""
     ratings = config.ratings
-    volts, amperes, watts = ratings.max_voltage_v, math.inf, ratings.max_power_w
-    if "cycler" in instruments.identities:
-        nominal = instruments.cycler.ratings
-        volts, amperes, watts = min(volts, nominal.voltage), nominal.current, min(watts, nominal.power)
     return StationLimits(
-        max_voltage=volts,
-        max_charge_current=min(ratings.max_charge_current_a, amperes),
-        max_discharge_current=min(ratings.max_discharge_current_a, amperes),
-        max_power=watts,
-        capabilities=instruments.capabilities,
+        max_voltage=ratings.max_voltage_v,
+        max_charge_current=ratings.max_charge_current_a,
+        max_discharge_current=ratings.max_discharge_current_a,
+        max_power=ratings.max_power_w,
+        capabilities=capabilities_of(config),
+    )
+
+
+def station_limits(config: StationConfig, instruments: Instruments) -> StationLimits:
+    """What the station stands: the tighter of its wiring and its cycler, and the roles it has."""
+    rated = rated_limits(config)
+    if "cycler" not in instruments.identities:
+        return rated
+    nominal = instruments.cycler.ratings
+    return replace(
+        rated,
+        max_voltage=min(rated.max_voltage, nominal.voltage),
+        max_charge_current=min(rated.max_charge_current, nominal.current),
+        max_discharge_current=min(rated.max_discharge_current, nominal.current),
+        max_power=min(rated.max_power, nominal.power),
     )
 
 
