@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from config import DocumentError
-from config.documents import Document, first_validation_error, parse_document, read_document
+from config.documents import Document, parse_document, read_document, validation_errors
 from sequences import Dut, FaultError, Recipe
 from sequences.check import Finding
 
@@ -25,6 +25,15 @@ MAX_TABLE_BYTES = 1_000_000
 
 # the text of a table by its file name; raises OSError
 Tables = Callable[[str], str]
+
+
+class FaultyRecipeError(DocumentError):
+    """A document that is no recipe: every fault at its place; as one line it tells the first."""
+
+    def __init__(self, faults: list[DocumentError]) -> None:
+        self.faults = faults
+        first = faults[0]
+        super().__init__(first.code, first.source, first.text.en, first.line, first.column, first.text.ko)
 
 
 def library_ids() -> list[str]:
@@ -44,15 +53,16 @@ def load_recipe(
     text: str, source: str, parameters: Mapping[str, Any] | None = None, tables: Tables | None = None,
     dut: Dut | None = None,
 ) -> tuple[Recipe, Document]:  # fmt: skip
-    """Parse and validate a recipe with these parameters for a battery; raises DocumentError at its first fault."""
+    """Parse and validate a recipe with these parameters for a battery.
+
+    Raises DocumentError for what is no document and FaultyRecipeError for one that is no recipe.
+    """
     document = parse_document(text, source)
     _bring_tables(document, document.data, (), tables)
     try:
         return Recipe.from_data(document.data, parameters, library_data, dut), document
-    except ValidationError as error:
-        raise first_validation_error(document, error, "E-RECIPE") from None
-    except FaultError as fault:
-        raise document.error(fault.code or "E-RECIPE", fault.path, str(fault)) from None
+    except (ValidationError, FaultError) as error:
+        raise FaultyRecipeError(validation_errors(document, error, "E-RECIPE", Recipe)) from None
 
 
 def tables_beside(directory: Path) -> Tables:

@@ -8,7 +8,7 @@ from typing import Any
 
 from config import DocumentError, DutModel, StationConfig, model_of_code
 from controller.instruments import Instruments, capabilities_of
-from controller.recipes import finding_line, load_recipe, tables_of
+from controller.recipes import FaultyRecipeError, finding_line, load_recipe, tables_of
 from controller.run import dut_of
 from controller.sampler import Sampler
 from sequences import GradeRules, Recipe, Sample, StationLimits
@@ -71,6 +71,8 @@ def checked_recipe(request: StartRequest, model: DutModel, limits: StationLimits
     try:
         tables = tables_of(request.tables)
         recipe, document = load_recipe(request.recipe_text, request.recipe_source, request.parameters, tables, dut)
+    except FaultyRecipeError as error:
+        raise RecipeError([str(fault) for fault in error.faults]) from None
     except DocumentError as error:
         raise RecipeError([str(error)]) from None
     findings = [*check(recipe, dut, limits), *check_rules(recipe, rules)]
