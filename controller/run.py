@@ -117,7 +117,7 @@ class Run:
     def measured(self, results: Iterable[MeasurementResult]) -> dict[str, Measured]:
         """Measurements as the grading takes them; what was not measured is absent."""
         return {
-            result.measurement.name: Measured(result.value, result.uncertainty or 0.0)
+            result.measurement.name: Measured(result.value, result.uncertainty or 0.0, result.measurement.source.kind)
             for result in results
             if result.value is not None
         }

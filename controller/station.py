@@ -229,7 +229,7 @@ class Station:
             run, self.instruments, self._clock, self._safety, self._journal, self._services.topics,
             self._hold_for_recipe, lambda: self._services.changed(self),
         )  # fmt: skip
-        rules = self._services.grade_rules
+        rules = self._services.grade_rules.for_battery(run.dut)
         engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run, rules, surroundings)
         self._active, self.alarms = _ActiveRun(run, engine, surroundings), []
         self._command(Command.START, request.author, request.reason)
@@ -509,8 +509,8 @@ class Station:
     async def _result(self, run: Run, outcome: Outcome, ended: float, off: list[OffStep]) -> dict[str, Any]:
         services = self._services
         result, problem = await result_within(
-            RESULT_WITHIN, run, outcome, ended, off, self.instruments, services.grade_rules, self._journal,
-            services.data_dir, services.report_dir,
+            RESULT_WITHIN, run, outcome, ended, off, self.instruments, services.grade_rules.for_battery(run.dut),
+            self._journal, services.data_dir, services.report_dir,
         )  # fmt: skip
         if problem:
             self._raise_alarm(Alarm("E-RESULT", problem, trip=True))

@@ -307,7 +307,7 @@ class _Rehearsal:
         if self._rules is None:
             return None, True
         measured = {
-            name: Measured(result.value, result.uncertainty or 0.0)
+            name: Measured(result.value, result.uncertainty or 0.0, result.measurement.source.kind)
             for name, result in self._interim.items()
             if result.value is not None
         }

@@ -300,6 +300,9 @@ class Measurement(Strict):
     title: Annotated[Text, Field(description="For people.")]
     source: Annotated[Source, Field(alias="from", description="Where it comes from.")]
     limits: Annotated[Limits | None, Field(description="Judged when given.")] = None
+    optional: Annotated[
+        bool, Field(description="Whether it is left out where it was not measured; else that is inconclusive.")
+    ] = False
     unit: Annotated[
         str | None, Field(description="Unit of a formula or a signal, when it is not its dimension's usual one.")
     ] = None

@@ -170,7 +170,8 @@ def _measured(recipe: Recipe, context: Context, run: RunData, scope: str) -> lis
             value, uncertainty, detail = _computed(analysis, source)
         found[measurement.name] = (value, uncertainty, detail)
         values[measurement.name] = None if value is None else value * factor
-    return [_judged(measurement, names, found, seen) for measurement in recipe.measurements]
+    given = [m for m in recipe.measurements if not m.optional or found[m.name][0] is not None]
+    return [_judged(measurement, names, found, seen) for measurement in given]
 
 
 def _computed(analysis: _Analysis, source: Any) -> tuple[float | None, float | None, Detail]:

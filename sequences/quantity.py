@@ -221,14 +221,15 @@ def _wrong_dimension(text: str, found: str, needed: str) -> FaultError:
     )
 
 
-T = TypeVar("T", Current, Power)
+T = TypeVar("T", bound=Current | Power)
 
 
 class OfMagnitude(Generic[T]):
     """What a field takes: a magnitude with a unit, or as a rate of what is rated."""
 
     def __init__(self, make: type[T], dimension: str, rate: str, example: str) -> None:
-        self._make, self._dimension, self._rate, self.example = make, dimension, rate, example
+        self._make: type[T] = make
+        self._dimension, self._rate, self.example = dimension, rate, example
 
     def parse(self, text: Any) -> T:
         if isinstance(text, self._make):
