@@ -91,15 +91,15 @@ class Run:
         self.dut = dut_of(self.model)
         context = Context(self.dut, self.capacity_estimate, self.soc, self.limits.roles)
         self.program = Program(self.recipe, context)
-        safety, destructive = self.recipe.safety, self.recipe.destructive
-        self.bounds = effective_bounds(safety, self.dut, self.limits, destructive=destructive)
+        safety, takes_empty = self.recipe.safety, self.recipe.takes_empty
+        self.bounds = effective_bounds(safety, self.dut, self.limits, takes_empty=takes_empty)
 
     def bounds_now(self) -> list[Bound]:
         """The bounds that hold while the steps run that run now: their own, and those of the recipes around them."""
         bounds = self.bounds
         for leaf in self.program.active:
             for safety in leaf.own_safeties:
-                own = effective_bounds(safety, self.dut, self.limits, destructive=self.recipe.destructive)
+                own = effective_bounds(safety, self.dut, self.limits, takes_empty=self.recipe.takes_empty)
                 bounds = tightest(bounds, own)
         return bounds
 

@@ -39,9 +39,12 @@ class Safety:
         self._last_good: dict[str, float] = {}
         self._beat: tuple[float, float] | None = None
         self._armed_at: float | None = None
+        self._tolerated: frozenset[str] = frozenset()
         self._contactors_closed = False
 
-    def arm(self, bounds: list[Bound], t: float) -> None:
+    def arm(self, bounds: list[Bound], t: float, tolerated: frozenset[str] = frozenset()) -> None:
+        """`tolerated` are faults of the BMS that do not end this run."""
+        self._tolerated = tolerated
         self._bounds, self._armed_at, self._contactors_closed = bounds, t, False
         self._passed_since.clear()
         self._reported.clear()
@@ -130,9 +133,10 @@ class Safety:
 
     def _battery(self) -> list[Alarm]:
         battery = self._sampler.battery
-        if battery is None or not battery.faults:
+        faults = set(battery.faults) - self._tolerated if battery is not None else ()
+        if not faults:
             return []
-        return [Alarm("E-BMS-FAULT", f"the BMS reports {', '.join(battery.faults)}", True, quarantine=True)]
+        return [Alarm("E-BMS-FAULT", f"the BMS reports {', '.join(sorted(faults))}", True, quarantine=True)]
 
     def _cycler(self) -> list[Alarm]:
         """An alarm of the cycler itself: it has switched off or lost contact, whatever the step believes."""

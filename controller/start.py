@@ -11,11 +11,13 @@ from controller.instruments import Instruments, capabilities_of
 from controller.recipes import FaultyRecipeError, finding_line, load_recipe, tables_of
 from controller.run import dut_of
 from controller.sampler import Sampler
+from drivers.roles import BatteryReading
 from sequences import GradeRules, Recipe, Sample, StationLimits
 from sequences.check import check, check_rules
 
 # a battery may not arrive with a cell further than this beyond its working window, V
 CELL_MARGIN = 0.2
+EMPTY_CELLS = "cell undervoltage"  # as battery monitors name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,14 @@ def _probes(recipe: Recipe, model: DutModel, config: StationConfig, instruments:
         yield Reason("E-PROBES", message, "probe fewer cells, or use another meter")
 
 
+def tolerated_faults(recipe: Recipe, battery: BatteryReading | None) -> frozenset[str]:
+    """Faults of the BMS that are no reason against this recipe: empty cells where it empties them, and where it lets no
+    current flow whatever the battery came with."""
+    if not recipe.drives and battery is not None:
+        return frozenset(battery.faults)
+    return frozenset({EMPTY_CELLS}) if recipe.destructive else frozenset()
+
+
 def _battery(request: StartRequest, model: DutModel, recipe: Recipe, sampler: Sampler) -> Iterator[Reason]:
     if "battery_monitor" not in recipe.roles:
         return
@@ -200,8 +210,8 @@ def _battery(request: StartRequest, model: DutModel, recipe: Recipe, sampler: Sa
     if battery.code and battery.code != request.code:
         message = f"scanned {request.code}, but the BMS says {battery.code}"
         yield Reason("E-DUT-MISMATCH", message, "scan the battery that is on this station")
-    if battery.faults:
-        yield Reason("E-BMS-FAULT", f"the BMS reports {', '.join(battery.faults)}", "inspect the battery")
+    if faults := set(battery.faults) - tolerated_faults(recipe, battery):
+        yield Reason("E-BMS-FAULT", f"the BMS reports {', '.join(sorted(faults))}", "inspect the battery")
     if len(battery.cell_voltages) != model.series_cells:
         message = f"the BMS reports {len(battery.cell_voltages)} cells, {model.id} has {model.series_cells}"
         yield Reason("E-DUT-CELLS", message, "check the battery model")
@@ -209,7 +219,8 @@ def _battery(request: StartRequest, model: DutModel, recipe: Recipe, sampler: Sa
     if len(cells) < len(battery.cell_voltages):
         missing = len(battery.cell_voltages) - len(cells)
         yield Reason("E-CELL-MISSING", f"{missing} cell voltages are not available", "inspect the sense wiring")
-    low, high = model.cell_voltage_min_v - CELL_MARGIN, model.cell_voltage_max_v
+    low = 0.0 if recipe.takes_empty else model.cell_voltage_min_v - CELL_MARGIN
+    high = model.cell_voltage_max_v
     if cells and not low <= min(cells) <= max(cells) <= high:
         message = f"cells are at {min(cells):.3f} to {max(cells):.3f} V, allowed are {low:g} to {high:g} V"
         yield Reason("E-CELL-VOLTAGE", message, "quarantine the battery")

@@ -32,6 +32,7 @@ from controller.start import (
     checked_recipe,
     reasons_against,
     station_limits,
+    tolerated_faults,
 )
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
 from controller.surroundings import AnswerRefusedError, Question, RunSurroundings
@@ -416,7 +417,8 @@ class Station:
         volts = (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
         await arm_cycler(self.instruments, run, self.config.watchdog_s, volts)
         self.sampler.reset_counters()
-        self._safety.arm(run.bounds, self._clock.now())
+        tolerated = tolerated_faults(run.recipe, self.sampler.battery)
+        self._safety.arm(run.bounds, self._clock.now(), tolerated)
         await close_contactors(self.instruments, self._clock)
         await self.sampler.scan(fresh=True)
         self._safety.expect_contactors(closed=True)

@@ -24,13 +24,13 @@ class Bound:
         return value > level if self.side > 0 else value < level
 
 
-def effective_bounds(safety: Safety, dut: Dut, station: StationLimits, *, destructive: bool = False) -> list[Bound]:
+def effective_bounds(safety: Safety, dut: Dut, station: StationLimits, *, takes_empty: bool = False) -> list[Bound]:
     """Every bound of a run, each the tightest of recipe, battery and station. Steps cannot reach these.
 
-    A destructive recipe's own lower voltage limits stand in place of the battery's.
+    With `takes_empty` the recipe's own lower voltage limits stand in place of the battery's.
     """
     cells, rated = dut.series_cells, dut.rated_capacity
-    lowest = 0.0 if destructive else dut.cell_voltage_hard_min
+    lowest = 0.0 if takes_empty else dut.cell_voltage_hard_min
 
     def upper(name: str, signal: str, warn: float, trip: float, delay: float, unit: str, *most: float) -> Bound:
         ceiling = min([trip, *most])

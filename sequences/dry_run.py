@@ -271,7 +271,7 @@ class _Rehearsal:
         return tuple(bounds)
 
     def _effective(self, safety: Safety) -> list[Bound]:
-        return effective_bounds(safety, self._dut, self._limits, destructive=self._recipe.destructive)
+        return effective_bounds(safety, self._dut, self._limits, takes_empty=self._recipe.takes_empty)
 
     def _answer(self, request: Request) -> tuple[float, Answer]:
         """Seconds until the answer, and the answer that a battery in order gives."""

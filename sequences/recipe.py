@@ -205,6 +205,17 @@ class Recipe(Strict):
     def __hash__(self) -> int:
         return hash((self.id, self.version))
 
+    @cached_property
+    def drives(self) -> bool:
+        """Whether it lets current flow, itself or through a recipe it calls; else it only looks at the battery."""
+        steps = [step for step, _ in walk(self.steps)]
+        return any(step.body.drives if isinstance(step, Call) else step.drives for step in steps)
+
+    @property
+    def takes_empty(self) -> bool:
+        """Whether cells may stand below the battery's lowest limit: it recycles them, or lets no current flow."""
+        return self.destructive or not self.drives
+
     @property
     def parameter_values(self) -> dict[str, Any]:
         """What the parameters are in this recipe, defaults included."""
