@@ -209,7 +209,7 @@ class Sampler:
         self._put("interlock", dict(zip(names, values, strict=True)))
 
     async def _read_battery(self) -> None:
-        names = ("cell_min", "cell_max", "cell_spread", "insulation", "soc", "battery_voltage")
+        names = ("cell_min", "cell_max", "cell_spread", "insulation", "soc", "battery_voltage", "bms_faults")
         monitor = self._instruments.battery_monitor
         assert monitor is not None  # it is connected
         try:
@@ -223,7 +223,8 @@ class Sampler:
         complete = reading.alive and len(cells) == len(reading.cell_voltages) and cells
         low, high = (min(cells), max(cells)) if complete else (None, None)
         spread = None if low is None or high is None else high - low
-        values = (low, high, spread, reading.insulation, reading.soc, reading.voltage)
+        faults = float(len(reading.faults))
+        values = (low, high, spread, reading.insulation, reading.soc, reading.voltage, faults)
         self._put("battery_monitor", dict(zip(names, values, strict=True)))
 
     async def _read_temperatures(self) -> None:

@@ -36,6 +36,8 @@ SIGNALS: dict[str, tuple[str, Text]] = {
     "chamber_temperature": ("temperature", Text(en="air of the chamber", ko="챔버 온도")),
     "insulation": ("insulation", Text(en="insulation resistance by the BMS, per volt of nominal voltage",
                                       ko="BMS 절연저항 (공칭 전압 1 V당)")),
+    "battery_voltage": ("voltage", Text(en="voltage of the whole battery by its BMS", ko="BMS가 측정한 배터리 전압")),
+    "bms_faults": ("number", Text(en="how many faults the BMS reports", ko="BMS가 보고한 고장 수")),
     "step_time": ("time", Text(en="time in this step, holds excluded", ko="스텝 경과 시간 (홀드 제외)")),
     "total_time": ("time", Text(en="time in this run, holds excluded", ko="실행 경과 시간 (홀드 제외)")),
 }  # fmt: skip

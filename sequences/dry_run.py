@@ -225,6 +225,7 @@ class _Rehearsal:
             "insulation": INSULATION,
             "soc": model.soc,
             "battery_voltage": model.voltage,
+            "bms_faults": 0.0,
         }
         counters = model.counters
         step = self._program.active[0].index if self._program.active else -1
