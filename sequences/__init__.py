@@ -28,8 +28,9 @@ from sequences.measurement import Measurement
 from sequences.measuring import MeasurementResult, RunData, analyse, analyse_some
 from sequences.program import Begun, Directive, Finish, Moment, Program, Turn
 from sequences.recipe import AppliesTo, Parameter, Recipe, RoleNeed
-from sequences.record import StepRecord
+from sequences.record import Decision, Knowledge, StepRecord, StepStart
 from sequences.recording import Keeper
+from sequences.replay import ReplayError
 from sequences.safety import Narrowing, Safety
 from sequences.sample import Counters, Quality, Sample, Value, integrate
 from sequences.step import (
@@ -85,6 +86,7 @@ __all__ = [
     "Cp",
     "Cr",
     "Cv",
+    "Decision",
     "Directive",
     "Drive",
     "Dut",
@@ -105,6 +107,7 @@ __all__ = [
     "Inspect",
     "Insulate",
     "Keeper",
+    "Knowledge",
     "Measure",
     "Measured",
     "Measurement",
@@ -128,6 +131,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Repeat",
+    "ReplayError",
     "Request",
     "Rest",
     "RoleNeed",
@@ -141,6 +145,7 @@ __all__ = [
     "StandStill",
     "StationLimits",
     "StepRecord",
+    "StepStart",
     "TakeReadings",
     "TakeSpectrum",
     "Tell",

@@ -37,7 +37,7 @@ from sequences.grading import GradeRules, Measured, grade, is_certain
 from sequences.measuring import MeasurementResult, RunData, analyse_some
 from sequences.program import Begun, Finish, Moment, Program, Turn
 from sequences.recipe import Recipe
-from sequences.record import StepRecord
+from sequences.record import Decision, StepRecord
 from sequences.safety import Safety
 from sequences.sample import Quality, Sample, Value
 from sequences.step import Pulse, StepBase
@@ -243,6 +243,8 @@ class _Rehearsal:
         for event in turn.events:
             if isinstance(event, Begun):
                 self._begun[event.index] = (event, len(self._rows) - 1)
+                continue
+            if isinstance(event, Decision):
                 continue
             self._records.append(event)
             begun, first = self._begun.pop(event.index)

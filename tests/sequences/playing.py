@@ -205,7 +205,7 @@ class Player:
             if isinstance(event, Begun):
                 assert event.index == len(self.began)
                 self.began.append(event)
-            else:
+            elif isinstance(event, StepRecord):
                 assert event.index not in {record.index for record in self.records}, "one record for each step run"
                 self.records.append(event)
         for directive in turn.directives:
