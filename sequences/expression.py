@@ -114,8 +114,8 @@ _TOKENS = re.compile(
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
-_FUNCTIONS = ("abs", "min", "max", "avg", "last")
-_WORDS = ("and", "or", "not")
+FUNCTIONS = ("abs", "min", "max", "avg", "last")
+WORDS = ("and", "or", "not")
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -252,7 +252,7 @@ class _Parser:
         if self._at == len(self._tokens):
             raise self._fault("a value is missing", "값이 없습니다")
         token = self._tokens[self._at]
-        if token.kind not in ("rate", "quantity", "number", "name") or token.text in _WORDS:
+        if token.kind not in ("rate", "quantity", "number", "name") or token.text in WORDS:
             raise self._fault("a value is missing", "값이 없습니다")
         self._at += 1
         match token.kind:
@@ -265,10 +265,10 @@ class _Parser:
                 return Literal(parse_quantity(token.text).value, DIMENSIONS["current"], per_rated_capacity=True)
         if not self._take("("):
             return Name(token.text)
-        if token.text not in _FUNCTIONS:
+        if token.text not in FUNCTIONS:
             self._at -= 2
             raise self._fault(
-                f"no function; there are {', '.join(_FUNCTIONS)}", f"없는 함수입니다: {', '.join(_FUNCTIONS)}"
+                f"no function; there are {', '.join(FUNCTIONS)}", f"없는 함수입니다: {', '.join(FUNCTIONS)}"
             )
         operands = [self._or()]
         while self._take(","):

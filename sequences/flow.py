@@ -5,6 +5,7 @@ Every loop has a bound, so that every recipe ends.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, model_validator
@@ -214,7 +215,7 @@ class CapacityTest(StepBase):
             )
         return self
 
-    @property
+    @cached_property
     def steps(self) -> list[Step]:
         """One round; the steps are called NAME_charge, NAME_rest_charged, NAME_discharge, NAME_rest_discharged."""
         common: dict[str, Any] = {"pause": self.pause, "on_interrupt": self.on_interrupt, "record": self.record}
@@ -260,7 +261,7 @@ class Hppc(StepBase):
             )
         return self
 
-    @property
+    @cached_property
     def rounds(self) -> list[list[Step]]:
         """The steps at each state of charge."""
         common: dict[str, Any] = {"pause": self.pause, "on_interrupt": self.on_interrupt, "record": self.record}

@@ -289,7 +289,7 @@ class Recipe(Strict):
 
         for _ in range(3):
             measurements = [m for m in measurements if not settled(measured, partial(_measures, m))]
-            steps = [s for s in steps if not settled(variables, partial(_sets, s))]
+            steps = [s for s in steps if not settled(variables, partial(sets, s))]
         # at fault, and reported where they are checked
         variables |= {step.into: "number" for step in steps if isinstance(step, Compute)}
         measured |= {measurement.name: "number" for measurement in measurements}
@@ -323,7 +323,7 @@ def _measures(measurement: Measurement, names: dict[str, str]) -> dict[str, str]
     return {measurement.name: measurement.dimension(names)}
 
 
-def _sets(step: Any, names: dict[str, str]) -> dict[str, str]:
+def sets(step: Any, names: dict[str, str]) -> dict[str, str]:
     """The variables a step sets, with their dimensions; raises FaultError for a formula at fault."""
     if step.step == "compute":
         return {step.into: step.value.dimension(names)}
