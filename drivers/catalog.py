@@ -99,6 +99,7 @@ CATALOG: Mapping[str, DriverEntry] = {
                 "voltage_v": Setting("voltage", "number"),
                 "rate": Setting("rate", "text"),
             },
+            frozenset({"acir"}),
         ),
         DriverEntry(
             "hioki_bt4560",
@@ -110,6 +111,7 @@ CATALOG: Mapping[str, DriverEntry] = {
                 "max_voltage_v": Setting("max_voltage", "number"),
                 "rate": Setting("rate", "text"),
             },
+            frozenset({"eis"}),
         ),
         DriverEntry(
             "gwinstek_gpt9800",
@@ -117,6 +119,7 @@ CATALOG: Mapping[str, DriverEntry] = {
             "text",
             GwInstekGpt9800,
             {"max_voltage_v": Setting("max_voltage", "number", required=True)},
+            frozenset({"insulation"}),
         ),
         DriverEntry("espec_p300", "chamber", "text", EspecP300, {"address": Setting("address", "integer")}),
         DriverEntry(
@@ -147,6 +150,12 @@ CATALOG: Mapping[str, DriverEntry] = {
             PlcInterlock,
             {"heartbeat_timeout_s": Setting("heartbeat_timeout", "number")},
         ),
-        DriverEntry("bms_gateway", "battery_monitor", "registers", BmsGateway),
+        DriverEntry(
+            "bms_gateway",
+            "battery_monitor",
+            "registers",
+            BmsGateway,
+            capabilities=frozenset({"cell_voltages", "insulation"}),
+        ),
     )
 }
