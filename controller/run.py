@@ -181,7 +181,12 @@ def run_data(columns: tuple[str, ...], rows: NDArray[np.float64], records: list[
 
 
 def forecast_of(
-    recipe: Recipe, model: DutModel, limits: StationLimits, soc: float, capacity: float, temperature: float = 25.0
+    recipe: Recipe,
+    model: DutModel,
+    limits: StationLimits | None,
+    soc: float,
+    capacity: float,
+    temperature: float = 25.0,
 ) -> Forecast:
     """The dry run of a recipe on a battery of this model; takes up to seconds: call it in a thread."""
     return dry_run(recipe, dut_of(model), limits, soc=soc, capacity=capacity, temperature=temperature)

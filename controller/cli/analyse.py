@@ -40,7 +40,7 @@ def analyse(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")] = False,
 ) -> None:
     """Analyse a data file. Exit: 0 analysed, 5 too defective for results, 3 wrong call."""
-    from controller.cli.app import UsageError, settings
+    from controller.cli.options import UsageError, settings
     from controller.datafile import read_data_file
     from controller.datafile_columns import Mapping, MappingError
     from sequences.analysis import (
@@ -97,7 +97,7 @@ def analyse(
 
 
 def _quantity(option: str, text: str | None, dimension: str) -> float | None:
-    from controller.cli.app import UsageError
+    from controller.cli.options import UsageError
     from sequences.quantity import parse_quantity
 
     if text is None:

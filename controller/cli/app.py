@@ -14,10 +14,25 @@ from typing import Annotated, Any, TypeVar
 
 import structlog
 import typer
-from pydantic import ValidationError
 
 from config import DocumentError
+from controller.cli import language
 from controller.cli.analyse import analyse
+from controller.cli.options import (
+    DEFAULT_LINE,
+    Author,
+    ConfigFile,
+    Json,
+    Lang,
+    ReasonText,
+    RecipeName,
+    SetParameters,
+    StationName,
+    Url,
+    UsageError,
+    parameters_of,
+    settings,
+)
 from controller.cli.settings import Settings
 
 T = TypeVar("T")
@@ -31,29 +46,8 @@ app = typer.Typer(
 )
 journal_app = typer.Typer(help="Look after the journal.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(journal_app, name="journal")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
-Url = Annotated[str | None, typer.Option(help="Address of the daemon. [env: EVALINE_URL]")]
-Author = Annotated[str | None, typer.Option(help="Who asks, for the audit trail. [env: EVALINE_AUTHOR]")]
-Lang = Annotated[str | None, typer.Option(help="en or ko. [env: EVALINE_LANG]")]
-StationName = Annotated[str, typer.Option("--station", help="Name of the station.")]
-ConfigFile = Annotated[Path, typer.Option("--config", help="The line file.")]
-ReasonText = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.")]
-
-DEFAULT_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
-
-
-class UsageError(Exception):
-    """A mistake in the call: one line, exit code 3."""
-
-
-def settings(url: str | None = None, author: str | None = None, lang: str | None = None) -> Settings:
-    given = {key: value for key, value in (("url", url), ("author", author), ("lang", lang)) if value is not None}
-    try:
-        return Settings(**given)  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} [E-SETTINGS]") from None
+app.add_typer(language.commands)
+app.command()(analyse)
 
 
 def main() -> None:
@@ -160,10 +154,12 @@ def _fast_loop() -> Any:
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe of the library by its id, or a file.")],
+    recipe: RecipeName,
     station: StationName,
     dut: Annotated[str, typer.Option(help="The code scanned from the battery.")],
     reason: ReasonText = "",
+    given: SetParameters = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Start nothing: show what it would come to.")] = False,
     url: Url = None,
     author: Author = None,
     lang: Lang = None,
@@ -173,14 +169,16 @@ def run(
     from rich.console import Console
 
     from controller.cli.display import RunDisplay, show_result, stdout
-    from controller.cli.run import EXIT_OF_VERDICT, start_and_follow
+    from controller.cli.run import EXIT_OF_VERDICT, run_body, start_and_follow
 
     known = settings(url, author, lang)
+    body = run_body(recipe, dut, known.author, reason, parameters_of(given))
+    if dry:
+        raise typer.Exit(_show_plan(known, station, body, as_json))
     console = Console(stderr=True) if as_json else stdout()
 
     async def work(client: Any) -> dict[str, Any]:
-        display = RunDisplay(console, known.lang)
-        return await start_and_follow(client, station, recipe, dut, known.author, reason, display)
+        return await start_and_follow(client, station, body, RunDisplay(console, known.lang))
 
     result = _with_client(known, work)
     if as_json:
@@ -191,13 +189,51 @@ def run(
     raise typer.Exit(EXIT_OF_VERDICT[result["verdict"]])
 
 
+def _show_plan(known: Settings, station: str, body: dict[str, Any], as_json: bool) -> int:
+    """What a run would come to on that station's battery; 4 when its start would be refused."""
+    from controller.cli.plan import plan_lines, refusal_lines
+
+    answer = _with_client(known, lambda client: client.plan(station, body))
+    lines = [*plan_lines(answer, known.lang), *refusal_lines(answer, known.lang)]
+    print(json.dumps(answer, ensure_ascii=False) if as_json else "\n".join(lines))
+    return 4 if answer["reasons"] else 0
+
+
 @app.command()
-def status(url: Url = None, as_json: Json = False) -> None:
+def answer(
+    words: Annotated[list[str], typer.Argument(help="yes, no, a number, a choice, or NAME=good NAME=bad.")],
+    station: StationName,
+    url: Url = None,
+    author: Author = None,
+    lang: Lang = None,
+    as_json: Json = False,
+) -> None:
+    """Answer what the running recipe asks."""
+    from controller.cli.answer import answer_of
+
+    known = settings(url, author, lang)
+
+    async def work(client: Any) -> dict[str, Any]:
+        stations = (await client.status())["stations"]
+        if station not in stations:
+            raise UsageError(f"there is no station {station!r}; known are {', '.join(stations)} [E-STATION]")
+        question = stations[station]["question"]
+        value = answer_of(question, words, station)
+        return dict(await client.answer(station, question["number"], value, known.author))
+
+    answered = _with_client(known, work)
+    print(json.dumps(answered, ensure_ascii=False) if as_json else f"{station} {answered['state']}")
+
+
+@app.command()
+def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
     """Show every station of the line."""
-    answer = _with_client(settings(url), lambda client: client.status())
+    known = settings(url, lang=lang)
+    answer = _with_client(known, lambda client: client.status())
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
         return
+    from controller.cli.answer import question_lines
     from controller.cli.display import clock, stdout
 
     console = stdout()
@@ -207,6 +243,9 @@ def status(url: Url = None, as_json: Json = False) -> None:
         doing = f"  {station['dut']}  {progress.get('step', '')}" if station["run_id"] else ""
         left = f"  {clock(progress['elapsed_s'])} / ~{clock(progress['estimated_s'])}" if station["run_id"] else ""
         console.print(f"  {name}  {station['state']}{doing}{left}", highlight=False)
+        if station["question"]:
+            for line in question_lines(name, station["question"], known.lang):
+                console.print(f"    {line}", highlight=False, markup=False)
         for key, health in station["instruments"].items():
             console.print(f"    {key:<20} {health}", highlight=False, markup=False)
         for alarm in station["alarms"]:
@@ -248,42 +287,6 @@ _station_command("reset", "Make a stopped or complete station ready for the next
 
 
 # -------------------------------------------------------------------------------------------- without a daemon
-
-
-@app.command()
-def check(
-    files: Annotated[list[Path], typer.Argument(help="Recipe files.")],
-    dut: Annotated[str | None, typer.Option(help="Check for this battery model too.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find what is wrong with recipes before anything moves. Exit 3 when anything is."""
-    from config import shipped_dut_models
-    from controller.cli.run import recipe_text
-    from controller.recipes import finding_line, load_recipe
-    from controller.run import dut_of
-    from sequences.check import check as check_recipe
-
-    models = shipped_dut_models()
-    if dut is not None and dut not in models:
-        raise UsageError(f"there is no battery model {dut!r}; known are {', '.join(models)} [E-DUT-UNKNOWN]")
-    battery = dut_of(models[dut]) if dut else None
-    findings: dict[str, list[str]] = {}
-    for file in files:
-        try:
-            recipe, document = load_recipe(recipe_text(file), str(file), dut=battery)
-            findings[str(file)] = [finding_line(document, finding) for finding in check_recipe(recipe, battery)]
-        except DocumentError as error:
-            findings[str(file)] = [str(error)]
-    if as_json:
-        print(json.dumps(findings, ensure_ascii=False))
-    else:
-        for source, lines in findings.items():
-            print("\n".join(lines) if lines else f"{source}: ok")
-    if any(findings.values()):
-        raise typer.Exit(3)
-
-
-app.command()(analyse)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from config import read_document, validate_line
 from controller.cli.display import RunDisplay, show_result
-from controller.cli.run import start_and_follow
+from controller.cli.run import run_body, start_and_follow
 from controller.client import connect
 from controller.clock import create_page
 
@@ -89,9 +89,8 @@ async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict
             async with asyncio.timeout(READY_WITHIN):
                 await subscribed.wait()
             async with connect(f"http://{ready['http']['host']}:{ready['http']['port']}") as client:
-                result = await start_and_follow(
-                    client, station, RECIPE, code, "demo", "demonstration", RunDisplay(console, lang)
-                )
+                body = run_body(RECIPE, code, "demo", "demonstration")
+                result = await start_and_follow(client, station, body, RunDisplay(console, lang))
             async with asyncio.timeout(END_WITHIN):
                 await mes.got_result.wait()
         except TimeoutError:

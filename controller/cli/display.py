@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from controller.cli.answer import question_lines
+
 VERDICT_STYLE = {
     "pass": "green",
     "marginal": "yellow",
@@ -52,9 +54,10 @@ class RunDisplay:
     """Live progress on a terminal; one line a step where there is none."""
 
     def __init__(self, console: Console, lang: str) -> None:
-        self._console, self._words = console, WORDS[lang]
+        self._console, self._lang, self._words = console, lang, WORDS[lang]
         self._live: Live | None = None
         self._last_line = ""
+        self._last_question = 0
 
     @contextmanager
     def showing(self) -> Iterator[RunDisplay]:
@@ -75,6 +78,11 @@ class RunDisplay:
             self._last_line = line
             at = f"  {clock(progress['elapsed_s'])} / ~{clock(progress['estimated_s'])}" if progress else ""
             self._console.print(line + at, highlight=False)
+        question = status["question"]
+        if question is not None and question["number"] != self._last_question:
+            self._last_question = question["number"]
+            for line in question_lines(status["station"], question, self._lang):
+                self._console.print(line, highlight=False, markup=False)
 
     def _panel(self, status: dict[str, Any]) -> Group:
         live, progress, words = status["live"], status["progress"], self._words
@@ -103,6 +111,9 @@ class RunDisplay:
         )
         rows.append(Text(values))
         rows += [Text(f"{words['alarm']}: {alarm['message']}", "bold red") for alarm in status["alarms"][-2:]]
+        if status["question"] is not None:
+            lines = question_lines(status["station"], status["question"], self._lang)
+            rows.append(Text("\n".join(lines), "bold cyan"))
         return Group(*rows)
 
 

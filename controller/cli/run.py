@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from config import DocumentError
+from config.documents import parse_document
 from controller.cli.display import RunDisplay
 from controller.client import ApiError, Client
-from controller.recipes import LIBRARY, library_ids
+from controller.recipes import LIBRARY, library_ids, tables_sent
 
 SETTLE_WITHIN = 30.0  # wall s for a station to finish what it is doing before a start
 
@@ -37,14 +39,27 @@ def recipe_text(path: Path) -> str:
         raise DocumentError("E-FILE-UTF8", str(path), f"not UTF-8 at byte {error.start}") from None
 
 
-async def start_and_follow(
-    client: Client, station: str, recipe: str, dut: str, author: str, reason: str, display: RunDisplay
+def run_body(
+    recipe: str, dut: str, author: str, reason: str, parameters: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Start a run and show it until its result is there; returns the result. A COMPLETE station is reset first."""
+    """What a daemon is asked to run: the recipe's text, and the tables that lie beside it. Raises DocumentError."""
     path = recipe_path(recipe)
     text = recipe_text(path)
-    await _become_idle(client, station, author)
-    body = {"recipe": text, "source": str(path), "dut": dut, "author": author, "reason": reason}
+    try:
+        tables = tables_sent(parse_document(text, str(path)), path.parent)
+    except DocumentError as error:
+        if error.code == "E-TABLE":
+            raise
+        tables = {}  # the daemon says what is wrong with it
+    return {
+        "recipe": text, "source": str(path), "dut": dut, "author": author, "reason": reason,
+        "parameters": dict(parameters or {}), "tables": tables,
+    }  # fmt: skip
+
+
+async def start_and_follow(client: Client, station: str, body: dict[str, Any], display: RunDisplay) -> dict[str, Any]:
+    """Start a run and show it until its result is there; returns the result. A COMPLETE station is reset first."""
+    await _become_idle(client, station, body["author"])
     run_id = await client.start(station, body)
     with display.showing():
         async for status in client.follow(station):

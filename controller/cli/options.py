@@ -1,0 +1,62 @@
+"""Options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from config import DutModel, shipped_dut_models
+from controller.cli.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+Url = Annotated[str | None, typer.Option(help="Address of the daemon. [env: EVALINE_URL]")]
+Author = Annotated[str | None, typer.Option(help="Who asks, for the audit trail. [env: EVALINE_AUTHOR]")]
+Lang = Annotated[str | None, typer.Option(help="en or ko. [env: EVALINE_LANG]")]
+StationName = Annotated[str, typer.Option("--station", help="Name of the station.")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="The line file.")]
+ReasonText = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.")]
+RecipeName = Annotated[str, typer.Argument(help="A recipe of the library by its id, or a file.")]
+SetParameters = Annotated[
+    list[str] | None, typer.Option("--set", help="name=value of a parameter of the recipe; may be given again.")
+]
+
+DEFAULT_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
+
+
+class UsageError(Exception):
+    """A mistake in the call: one line, exit code 3."""
+
+
+def settings(url: str | None = None, author: str | None = None, lang: str | None = None) -> Settings:
+    given = {key: value for key, value in (("url", url), ("author", author), ("lang", lang)) if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} [E-SETTINGS]") from None
+
+
+def parameters_of(texts: list[str] | None) -> dict[str, Any]:
+    """`name=value` as a recipe takes it: a whole number, a truth, or a quantity's text; raises UsageError."""
+    values: dict[str, Any] = {}
+    for text in texts or []:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not name or not sign or not value:
+            raise UsageError(f"--set {text}: write it like --set rounds=3 or --set 'rest=30 min' [E-SETTINGS]")
+        if value in ("true", "false"):
+            values[name] = value == "true"
+        else:
+            values[name] = int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+    return values
+
+
+def battery_model(name: str) -> DutModel:
+    """A shipped battery model; raises UsageError."""
+    models = shipped_dut_models()
+    if name not in models:
+        raise UsageError(f"there is no battery model {name!r}; known are {', '.join(models)} [E-DUT-UNKNOWN]")
+    return models[name]
