@@ -129,6 +129,13 @@ class Journal(JournalReader):
             self._check_usable()
             self._seal(event, outbox=outbox)
 
+    def append_together(self, events: Sequence[Event]) -> None:
+        """Queue events of one moment: none of them becomes durable without the others."""
+        with self._changed:
+            self._check_usable()
+            for event in events:
+                self._seal(event)
+
     def append_samples(
         self, t: float, station: str, run: str, columns: tuple[str, ...], rows: NDArray[np.float64]
     ) -> None:

@@ -79,6 +79,32 @@ class JournalReader:
         ]
 
     @_explained
+    def history(self, run: str) -> list[StoredEvent]:
+        """Everything a run has but its samples, in order."""
+        rows = self._query(
+            "SELECT t, station, run, kind, body, seq, hash FROM events WHERE run = ? AND kind NOT IN (?, ?) ORDER BY seq",
+            run,
+            SAMPLES,
+            COLUMNS,
+        )
+        return [
+            StoredEvent(t, station, of_run, kind, json.loads(body), seq, value.hex())
+            for t, station, of_run, kind, body, seq, value in rows
+        ]
+
+    @_explained
+    def newest_sample(self, run: str) -> tuple[int, dict[str, float]] | None:
+        """The place of a run's newest sample in the journal, and its values; those that were bad are absent."""
+        newest = "SELECT seq, body, data FROM events JOIN chunks USING (seq) WHERE run = ? AND kind = ?"
+        for seq, text, data in self._query(f"{newest} ORDER BY seq DESC LIMIT 1", run, SAMPLES):
+            body = json.loads(text)
+            ((columns,),) = self._query("SELECT body FROM events WHERE seq = ?", body["columns"])
+            row = np.frombuffer(data, "<f8").reshape(body["rows"], -1)[-1]
+            values = zip(json.loads(columns)["columns"], row.tolist(), strict=True)
+            return seq, {name: value for name, value in values if np.isfinite(value)}
+        return None
+
+    @_explained
     def samples(self, run: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """All samples of a run in order: column names and an (n, columns) array; NaN: bad or absent."""
         names: dict[int, tuple[str, ...]] = {}

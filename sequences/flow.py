@@ -15,6 +15,7 @@ from sequences.condition import End, Identifier, Strict
 from sequences.expression import Condition, parse_expression
 from sequences.quantity import PARAMETER, CurrentMagnitude, Duration, Fraction, amount
 from sequences.step import (
+    RESUMED,
     Acir,
     Cc,
     CcCv,
@@ -30,6 +31,7 @@ from sequences.step import (
     Identify,
     Inspect,
     Insulate,
+    Interrupt,
     Into,
     MaxTime,
     Measure,
@@ -64,12 +66,14 @@ RecipeId = Annotated[
 ]
 Steps = Annotated[list["Step"], Field(min_length=1, max_length=100)]
 _REST = {"step": "rest", "name": "rest", "duration": "10 min"}
+_INSIDE: tuple[Interrupt, ...] = ("abort",)  # what follows an interruption is said by the steps inside
 
 
 class Repeat(StepBase):
     """The inner steps, `times` times in total."""
 
     model_config = example(step="repeat", name="cycles", times=3, steps=[_REST])
+    interrupts: ClassVar[tuple[Interrupt, ...]] = _INSIDE
 
     step: Literal["repeat"] = "repeat"
     times: Annotated[int, Field(ge=1, le=1000, description="How often in total, not how often more.")]
@@ -82,6 +86,7 @@ class While(StepBase):
     model_config = example(
         step="while", name="cool_down", condition="temperature_max > 30 degC", max_rounds=10, steps=[_REST]
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = _INSIDE
 
     step: Literal["while"] = "while"
     condition: Annotated[Condition, Field(description="What must be true for another round.")]
@@ -93,6 +98,7 @@ class If(StepBase):
     """One branch or the other. An unknown condition takes `else`: what is not known is never assumed."""
 
     model_config = example(step="if", name="if_warm", condition="temperature_max > 30 degC", then=[_REST])
+    interrupts: ClassVar[tuple[Interrupt, ...]] = _INSIDE
 
     step: Literal["if"] = "if"
     condition: Annotated[Condition, Field(description="What decides.")]
@@ -123,6 +129,7 @@ class Parallel(StepBase):
             {"name": "looking", "steps": [{"step": "acir", "name": "acir", "readings": 5}]},
         ],
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = _INSIDE
 
     step: Literal["parallel"] = "parallel"
     branches: Annotated[list[Branch], Field(min_length=2, max_length=4, description="What runs at the same time.")]
@@ -143,6 +150,7 @@ class Group(StepBase):
         ],
         steps=[_REST],
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = _INSIDE
 
     step: Literal["group"] = "group"
     setup: Annotated[list[Step], Field(default_factory=list, max_length=100, description="First.")]
@@ -157,6 +165,7 @@ class Call(StepBase):
     """
 
     model_config = example(step="call", name="full_test", recipe="full_capacity", parameters={"rounds": 3})
+    interrupts: ClassVar[tuple[Interrupt, ...]] = _INSIDE
 
     step: Literal["call"] = "call"
     recipe: Annotated[RecipeId, Field(description="Its id.")]
@@ -189,6 +198,7 @@ class CapacityTest(StepBase):
         rest_charged="30 min", rest_discharged="30 min", rounds=5, agree=2, within="3 %", into="capacity_ah",
     )  # fmt: skip
     drives: ClassVar[bool] = True
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["capacity"] = "capacity"
     charge_current: Annotated[CurrentMagnitude, Field(description="Of the charge.")]
@@ -242,6 +252,7 @@ class Hppc(StepBase):
         cell_voltage_min="2.7 V", cell_voltage_max="4.2 V", max_time="4 h",
     )  # fmt: skip
     drives: ClassVar[bool] = True
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["hppc"] = "hppc"
     soc: Annotated[list[Fraction], Field(min_length=1, max_length=20, description="States of charge, falling.")]
@@ -271,7 +282,8 @@ class Hppc(StepBase):
                         cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max, **common),
                 Rest(name=f"{self.name}_rest", duration=self.rest, **common),
                 Pulse(name=f"{self.name}_pulse", pulses=self.pulses, sample=self.sample,
-                      cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max, **common),
+                      cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max,
+                      **common | {"on_interrupt": "repeat" if self.on_interrupt == "resume" else self.on_interrupt}),
             ]
             for soc in self.soc
         ]  # fmt: skip

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from sequences.condition import ABORT, FAIL, End, Identifier, Route, Strict
-from sequences.expression import Condition, Formula
+from sequences.condition import ABORT, FAIL, SIGNALS, End, Identifier, Route, Strict
+from sequences.expression import Condition, Formula, Name, Node, Operation
 from sequences.quantity import (
     UNITS,
     CurrentMagnitude,
@@ -38,6 +38,7 @@ Role = Literal[
     "battery_monitor", "chamber", "interlock", "code_reader",
 ]  # fmt: skip
 
+Interrupt = Literal["abort", "resume", "repeat", "restart"]
 MAX_TABLE = 20_000
 SetCurrent = Annotated[CurrentMagnitude, Field(description="The current, in A or as a multiple of the rated capacity.")]
 CellVoltage = Annotated[Voltage, Field(description="Voltage of a single cell, not of the battery.")]
@@ -77,6 +78,7 @@ class StepBase(Strict):
     role: ClassVar[str] = ""  # the role it cannot do without, besides the cycler's
     capability: ClassVar[str] = ""
     drives: ClassVar[bool] = False  # whether it lets current flow
+    interrupts: ClassVar[tuple[Interrupt, ...]] = ("abort", "repeat", "restart")
 
     name: Annotated[Identifier, Field(description="Its name in this recipe; routes and measurements refer to it.")]
     on_fail: Annotated[Route, Field(description="Where the run goes when it fails or overruns.")] = FAIL
@@ -85,11 +87,45 @@ class StepBase(Strict):
         Literal["stay", "park"], Field(description="In a hold: contactors stay closed, or open (park).")
     ] = "stay"
     on_interrupt: Annotated[
-        Literal["abort", "resume", "repeat", "restart"],
+        Interrupt,
         Field(description="After the daemon died in it: end the run, go on in it, repeat it, or restart the recipe."),
     ] = "abort"
     record: Annotated[Record | None, Field(description="Which samples to keep; all when not given.")] = None
     safety: Annotated[Narrowing | None, Field(description="Tighter bounds while it runs.")] = None
+
+    @model_validator(mode="after")
+    def interrupt_fits(self) -> Self:
+        """What a step remembers of its past besides its clock and its charge is lost with the daemon."""
+        kind, allowed = getattr(self, "step", ""), ", ".join(self.interrupts)
+        if self.on_interrupt not in self.interrupts:
+            where = "; say it in the steps inside" if self.interrupts == ("abort",) else ""
+            raise FaultError(
+                f"after an interruption a {kind} step takes {allowed}, not {self.on_interrupt}{where}",
+                f"중단 후 {kind} 스텝에는 {allowed} 만 쓸 수 있습니다: {self.on_interrupt}",
+                "E-INTERRUPT",
+            )
+        ends = [end.when for end in getattr(self, "ends", [])] + [getattr(self, "condition", None)]
+        if self.on_interrupt == "resume" and any(looks_back(when.root) for when in ends if when is not None):
+            raise FaultError(
+                "an end that looks back over its step cannot be resumed: what it has seen is lost; repeat the step",
+                "스텝의 과거를 보는 종료 조건은 resume 할 수 없습니다. repeat 를 쓰십시오",
+                "E-INTERRUPT",
+            )
+        return self
+
+
+def looks_back(node: Node) -> bool:
+    """Whether an expression remembers signals: a function of one value over every moment it was shown."""
+    if not isinstance(node, Operation):
+        return False
+    (first, *others) = node.operands
+    remembers = node.sign in ("min", "max", "avg", "last") and not others
+    if remembers and not (isinstance(first, Name) and first.name not in SIGNALS):
+        return True
+    return any(looks_back(operand) for operand in node.operands)
+
+
+RESUMED: tuple[Interrupt, ...] = ("abort", "resume", "repeat", "restart")
 
 
 class EnergyStep(StepBase):
@@ -108,6 +144,7 @@ class Rest(StepBase):
     """No current for a duration; the output is off and the contactors stay closed."""
 
     model_config = example(step="rest", name="rest_full", duration="10 min")
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["rest"] = "rest"
     duration: Annotated[Duration, Field(description="How long.")]
@@ -120,6 +157,7 @@ class Cc(EnergyStep):
     model_config = example(
         step="cc", name="discharge", direction="discharge", current="C/3", cell_voltage="2.7 V", max_time="4 h"
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["cc"] = "cc"
     direction: Direction
@@ -143,6 +181,7 @@ class Cv(EnergyStep):
     model_config = example(
         step="cv", name="hold_full", cell_voltage="4.2 V", current="C/3", ends=["current <= C/20"], max_time="1 h"
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["cv"] = "cv"
     direction: Direction = "charge"
@@ -164,6 +203,7 @@ class CcCv(EnergyStep):
     model_config = example(
         step="cccv", name="charge", current="C/2", cell_voltage="4.2 V", ends=["current <= C/10"], max_time="4 h"
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["cccv"] = "cccv"
     direction: Direction = "charge"
@@ -182,6 +222,7 @@ class Cp(EnergyStep):
     model_config = example(
         step="cp", name="discharge", direction="discharge", power="0.5P", cell_voltage="2.8 V", max_time="4 h"
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["cp"] = "cp"
     direction: Direction
@@ -197,6 +238,7 @@ class Cr(EnergyStep):
     model_config = example(
         step="cr", name="bleed", resistance="40 ohm", cell_voltage="1 V", current="C/10", max_time="4 h"
     )
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["cr"] = "cr"
     resistance: Annotated[Resistance, Field(description="The resistor, across the whole battery.")]
@@ -240,6 +282,7 @@ class GoToSoc(StepBase):
         cell_voltage_max="4.2 V", max_time="4 h",
     )  # fmt: skip
     drives: ClassVar[bool] = True
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["go_to_soc"] = "go_to_soc"
     soc: Annotated[Fraction, Field(description="The state of charge to reach.")]
@@ -500,6 +543,7 @@ class WaitUntil(StepBase):
     """Wait without current until a condition is true."""
 
     model_config = example(step="wait_until", name="cooled", condition="temperature_max <= 30 degC", max_time="2 h")
+    interrupts: ClassVar[tuple[Interrupt, ...]] = RESUMED
 
     step: Literal["wait_until"] = "wait_until"
     condition: Annotated[Condition, Field(description="What is waited for.")]
