@@ -167,7 +167,10 @@ def _capacities(segments: Segments, battery: Battery, evaluation: Evaluation) ->
     sweeps, results = evaluation.sweeps, evaluation.results
     discharges = _full_discharges(evaluation)
     if not discharges:
-        evaluation.withheld["remainingCapacity"] = "no discharge ran from the upper to the lower voltage limit"
+        evaluation.withheld["remainingCapacity"] = (
+            "no discharge was seen to run from the upper to the lower voltage limit; "
+            "the charge before it has to be in the data, or the limits stated"
+        )
         return
     charges = [sweep.charge for sweep in discharges]
     # without a rated capacity the rule's 3 % are taken of the newest discharge
