@@ -22,7 +22,7 @@ from sequences.analysis.degradation import correlation_length
 from sequences.analysis.estimate import ROOT_12, Estimate, UnmeasurableError
 from sequences.analysis.resistance import Pulse
 from sequences.analysis.segments import Segments, Sweep
-from sequences.analysis.series import Array, TimeSeries, resolution
+from sequences.analysis.series import Array, Indices, TimeSeries, resolution
 
 Cause = Literal["imbalance", "capacity", "resistance", "none"]
 
@@ -172,7 +172,7 @@ def _cells(series: TimeSeries) -> Array:
     return series.cells
 
 
-def _main_rows(segments: Segments, discharge: Sweep) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _main_rows(segments: Segments, discharge: Sweep) -> Indices:
     """The samples of a discharge at its usual current: no rests, no pulses, no tapers."""
     current = -segments.series.current[discharge.first : discharge.last + 1]
     flowing = np.flatnonzero(current > segments.rest_current)

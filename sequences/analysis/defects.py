@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequences.analysis.segments import Segments, last_at_rest
-from sequences.analysis.series import Array, Rows
+from sequences.analysis.series import Array, Indices
 
 COUNTER_TOLERANCE = 1e-3  # of the charge moved
 COARSE_VOLTAGE = 1e-3  # V a cell: the bin of an incremental capacity
@@ -163,7 +163,7 @@ def _counters(segments: Segments) -> list[Defect]:
     return found
 
 
-def _without_resets(counter: Array, integral: Array) -> tuple[Array, Rows]:
+def _without_resets(counter: Array, integral: Array) -> tuple[Array, Indices]:
     """A rising counter as if it had never begun anew, and where it did; what it missed then is the integral's."""
     steps = np.diff(counter)
     resets = (steps < 0) & (counter[1:] < _RESET_SHARE * np.maximum(counter[:-1], 0))

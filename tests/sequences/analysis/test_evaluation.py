@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequences.analysis import CHEN2020, Battery, TimeSeries, Window, evaluate, find_segments, new_electrodes
+from sequences.analysis import (
+    CHEN2020,
+    Battery,
+    TimeSeries,
+    Window,
+    evaluate,
+    evaluation,
+    find_segments,
+    new_electrodes,
+)
 from tests.sequences.analysis.batteries import Cell, record
 
 CELL = Cell(lli=0.10, lam_ne=0.03, ohmic=0.02, slow=0.01)
@@ -102,6 +113,20 @@ def test_no_numbers_whatever_make_it_crash(count: int, seed: int) -> None:
     series = TimeSeries(time, voltage, current, cells=cells, temperature=np.full(count, np.nan))
     found = evaluate(find_segments(series), replace(KNOWN, cells=4))
     assert all(estimate.unit for estimate in found.results.values())
+
+
+def test_of_very_many_pulses_the_first_are_evaluated_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_LONGEST_STORY", 2)
+    found = evaluate(find_segments(SERIES), KNOWN)
+    assert (len(found.pulses), len(found.rests)) == (2, 2)
+    assert found.withheld["internalResistance"] == "only the first 2 of 3 are evaluated"
+    assert found.withheld["relaxation"] == "only the first 2 rests are evaluated"
+
+
+def test_scipy_is_loaded_by_fits_alone() -> None:
+    """The daemon stays light."""
+    script = "import sys, sequences, sequences.analysis; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_the_new_cell_is_the_rated_one() -> None:

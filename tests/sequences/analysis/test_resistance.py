@@ -56,6 +56,9 @@ def test_different_times_are_never_compared() -> None:
     ten, eighteen = measured(series, 10.0), measured(series, 18.0)
     with pytest.raises(ValueError, match=r"at 10\.0 s cannot be compared with one at 18\.0 s"):
         resistance_increase(ten, eighteen)
+    first = measured(series, 0.0)
+    with pytest.raises(ValueError, match=r"at 0\.0 s cannot be compared"):
+        resistance_increase(first, first)
     new = Estimate(0.020, 0.001, "ohm", (), {"at_s": 10.0})
     grown = resistance_increase(ten, new)
     assert grown.value == pytest.approx(ten.value / 0.020 - 1)
