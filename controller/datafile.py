@@ -31,7 +31,7 @@ from controller.datafile_columns import (
     is_identity,
     is_unknown,
 )
-from controller.datafile_numbers import Array, Mask, mask, numbers
+from controller.datafile_numbers import Array, Mask, falls, held, mask, numbers
 from sequences.analysis import Defect, Instrument, TimeSeries
 
 Lines = NDArray[np.int64]
@@ -180,7 +180,7 @@ def _csv(path: Path, mappings: Sequence[Mapping], found: DataFile) -> _Table:
         lines = np.setdiff1d(lines, np.array(invalid, dtype=np.int64))[: table.num_rows]
     if table.num_rows > len(lines):
         raise _UnreadableError("E-DATA-FORMAT", said="the rows cannot be counted")
-    values = {index: pc.utf8_trim(table.column(f"c{index}"), ' "\r\t') for index in wanted}
+    values = {index: pc.utf8_trim(table.column(f"c{index}"), " \t") for index in wanted}
     return _Table(names, columns, values, lines, decimal_comma=delimiter != ",")
 
 
@@ -219,7 +219,7 @@ def _text(data: bytes, found: DataFile) -> bytes:
                 break
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return data
+    return data if data.endswith(b"\n") else data + b"\n"
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -293,7 +293,7 @@ def _chosen(names: Sequence[str], mappings: Sequence[Mapping], found: DataFile) 
         raise _no_columns(names, columns)
     found.columns = columns
     used = {column.index for column in columns}
-    unknown = [name for index, name in enumerate(names) if index not in used and name and is_unknown(name)]
+    unknown = [name for index, name in enumerate(names) if index not in used and is_unknown(name)]
     if unknown:
         found.flag("W-DATA-COLUMN", len(unknown), names=", ".join(repr(name[:40]) for name in unknown[:8]))
     twice = sorted({name for name in names if name and list(names).count(name) > 1})
@@ -339,7 +339,7 @@ def _fill(found: DataFile, table: _Table, instrument: Instrument) -> None:
         beyond = np.any([np.abs(read[name].values) > _LARGEST[name] for name in REQUIRED], axis=0)
     leave_out("W-DATA-RANGE", beyond)
     time = read["time"].values
-    back, by = _falls(time, usable)
+    back, by = falls(time, usable)
     leave_out("W-DATA-TIME-BACK", back, most_s=by)
     left = int(usable.sum())
     if back.sum() > _TIME_BACK_SHARE * len(lines):
@@ -359,33 +359,12 @@ def _fill(found: DataFile, table: _Table, instrument: Instrument) -> None:
         time[usable],
         read["voltage"].values[usable],
         read["current"].values[usable],
-        None if step is None else _held(step),
+        None if step is None else held(step),
         np.stack(cells, axis=1)[usable] if cells else None,
         column("temperature"),
         {name: values for name in COUNTERS if (values := column(name)) is not None},
         instrument,
     )
-
-
-def _held(step: Array) -> Array:
-    """A step whose number is missing goes on."""
-    rows = np.where(np.isfinite(step), np.arange(len(step)), 0)
-    held = step[np.maximum.accumulate(rows)]
-    return np.where(np.isfinite(held), held, -1.0)
-
-
-def _falls(time: Array, usable: Mask) -> tuple[Mask, float]:
-    """Rows whose time lies before an earlier one's, and by how much at most; one row far ahead is itself the fault."""
-    rows = np.flatnonzero(usable)
-    t = time[rows]
-    ahead = np.zeros(len(t), dtype=bool)
-    ahead[1:-1] = (t[1:-1] > t[2:]) & (t[2:] >= t[:-2])
-    latest = np.maximum.accumulate(np.where(ahead, -np.inf, t))
-    behind = ~ahead & (t < latest)
-    found = np.zeros(len(time), dtype=bool)
-    found[rows[ahead | behind]] = True
-    steps = t[:-1] - t[1:]
-    return found, float(steps.max(initial=0.0))
 
 
 def _repeats_header(table: _Table) -> Mask:

@@ -196,9 +196,10 @@ def choose(names: Sequence[str], mappings: Sequence[Mapping]) -> list[Column]:
 
 
 def is_unknown(name: str) -> bool:
-    """Whether a column that was not chosen is unknown to us: neither BDF's nor an identity."""
+    """Whether a column that was not chosen means nothing to us: neither BDF's nor an identity, and not without name."""
     quantity, _ = _quantity(name)
-    return not (quantity in _FIELD_OF or _NOT_NEEDED.fullmatch(quantity) or _CELL.fullmatch(quantity))
+    known = quantity in _FIELD_OF or _NOT_NEEDED.fullmatch(quantity) or _CELL.fullmatch(quantity) or is_identity(name)
+    return bool(name) and not known
 
 
 def is_identity(name: str) -> bool:

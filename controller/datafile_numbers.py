@@ -89,3 +89,24 @@ def _times(texts: Any, unit: str) -> Array:
     good = np.isfinite(months)
     days = np.where(good, months, 0).astype("datetime64[M]").astype("datetime64[D]").astype(np.float64)
     return np.where(good, 86400 * (days + part("day") - 1) + clock, np.nan)
+
+
+def held(step: Array) -> Array:
+    """A step whose number is missing goes on."""
+    rows = np.where(np.isfinite(step), np.arange(len(step)), 0)
+    held = step[np.maximum.accumulate(rows)]
+    return np.where(np.isfinite(held), held, -1.0)
+
+
+def falls(time: Array, usable: Mask) -> tuple[Mask, float]:
+    """Rows whose time lies before an earlier one's, and by how much at most; one row far ahead is itself the fault."""
+    rows = np.flatnonzero(usable)
+    t = time[rows]
+    ahead = np.zeros(len(t), dtype=bool)
+    ahead[1:-1] = (t[1:-1] > t[2:]) & (t[2:] >= t[:-2])
+    latest = np.maximum.accumulate(np.where(ahead, -np.inf, t))
+    behind = ~ahead & (t < latest)
+    found = np.zeros(len(time), dtype=bool)
+    found[rows[ahead | behind]] = True
+    steps = t[:-1] - t[1:]
+    return found, float(steps.max(initial=0.0))

@@ -64,7 +64,7 @@ def analyse(
         rated_capacity=_quantity("rated-capacity", rated_capacity, "charge"),
         rated_energy=_quantity("rated-energy", rated_energy, "energy"),
         chemistry=chemistry.upper() if chemistry else None,
-        window=None if low is None or high is None else Window(low, high),
+        window=None if low is None or high is None else Window(low, high, stated=True),
         convergence=PACKS if kind == "pack" else CELLS_AND_MODULES,
         min_rest=_quantity("min-rest", min_rest, "time") or 0.0,
     )

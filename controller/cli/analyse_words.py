@@ -148,6 +148,7 @@ RESULTS = {
     "coulombicEfficiency": Pair("coulombic efficiency", "쿨롱 효율"),
     "energyEfficiency": Pair("energy efficiency", "에너지 효율"),
     "internalResistance": Pair("DC resistance", "직류저항"),
+    "relaxation": Pair("relaxation", "휴지 전압"),
     "LLI": Pair("loss of lithium inventory", "리튬 손실 (LLI)"),
     "LAM_PE": Pair("loss of positive material", "양극 활물질 손실 (LAM_PE)"),
     "LAM_NE": Pair("loss of negative material", "음극 활물질 손실 (LAM_NE)"),

@@ -96,10 +96,11 @@ def _last_flowing_voltage(segments: Segments, first: int, last: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The voltage limits in V that full sweeps run between."""
+    """The voltage limits in V that full sweeps run between; `stated` when somebody said so, not the data themselves."""
 
     low: float
     high: float
+    stated: bool = False
 
 
 def voltage_window(segments: Segments) -> Window:
@@ -112,14 +113,20 @@ def voltage_window(segments: Segments) -> Window:
 
 
 def is_full(segments: Segments, sweep: Sweep, window: Window) -> bool:
-    """Whether a sweep ran from one voltage limit to the other, by the last voltages under current before and in it."""
-    if sweep.first == 0 or not (np.abs(segments.series.current[: sweep.first]) > segments.rest_current).any():
-        return False  # nobody saw where it began
+    """Whether a sweep ran from one voltage limit to the other, by the last voltages under current before and in it.
+
+    Where no current flowed before, only stated limits can tell, and a rest has drawn away from them: twice as far.
+    """
     near = LIMIT_TOLERANCE * (window.high - window.low)
-    began = _last_flowing_voltage(segments, 0, sweep.first)
+    seen = bool((np.abs(segments.series.current[: sweep.first]) > segments.rest_current).any())
+    if not seen and not window.stated:
+        return False
+    began = _last_flowing_voltage(segments, 0, sweep.first) if seen else float(segments.series.voltage[sweep.first])
     ended = _last_flowing_voltage(segments, sweep.first, sweep.last)
-    empty, full = (ended, began) if sweep.direction < 0 else (began, ended)
-    return empty <= window.low + near and full >= window.high - near
+    near_began = near if seen else 2 * near
+    if sweep.direction < 0:
+        return began >= window.high - near_began and ended <= window.low + near
+    return began <= window.low + near_began and ended >= window.high - near
 
 
 def settled_capacity(

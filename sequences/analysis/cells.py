@@ -22,13 +22,15 @@ from sequences.analysis.degradation import correlation_length
 from sequences.analysis.estimate import ROOT_12, Estimate, UnmeasurableError
 from sequences.analysis.resistance import Pulse
 from sequences.analysis.segments import Segments, Sweep
-from sequences.analysis.series import Array, TimeSeries, resolution
+from sequences.analysis.series import Array, Indices, TimeSeries, resolution
 
 Cause = Literal["imbalance", "capacity", "resistance", "none"]
 
 _MAIN_CURRENT = 0.1  # the samples compared have the discharge's usual current within this share
 _POINTS = 400
 _FEWEST = 20
+_FEWEST_CELLS = 3
+_GOOD_SHARE = 0.9
 # of the discharge at either end: there the voltage tells how far a cell is from its own limits. Between them it tells
 # how each electrode aged, which is no stretching; and in the first moments the battery has not settled to the load
 _ENDS = 0.2
@@ -109,17 +111,17 @@ def compare_cells(segments: Segments, discharge: Sweep, pulse: Pulse) -> CellCom
     series = segments.series
     cells = _cells(series)
     rows = _main_rows(segments, discharge)
-    good = np.isfinite(cells[rows]).mean(axis=0) > 0.9
+    charge = np.abs(series.net_ah[rows] - series.net_ah[discharge.first])
+    rows = rows[np.unique(np.searchsorted(charge, np.linspace(charge[0], charge[-1], _POINTS)))]
+    resistance, at = cell_resistances(series, pulse)
+    good = np.isfinite(resistance) & (np.isfinite(cells[rows]).mean(axis=0) > _GOOD_SHARE)
     rows = rows[np.isfinite(cells[rows][:, good]).all(axis=1)]
-    if good.sum() < 3 or len(rows) < _FEWEST:
+    if good.sum() < _FEWEST_CELLS or len(rows) < _FEWEST:
         raise UnmeasurableError("fewer than three cells have good voltages")
     charge = np.abs(series.net_ah[rows] - series.net_ah[discharge.first])
-    picked = np.unique(np.searchsorted(charge, np.linspace(charge[0], charge[-1], _POINTS)))
-    rows, charge = rows[picked], charge[picked]
     current = abs(float(np.median(series.current[rows])))
     step = resolution(cells[rows][:, good].ravel())
 
-    resistance, at = cell_resistances(series, pulse)
     resistance = np.where(good, resistance, np.nan)
     excess = resistance - float(np.nanmedian(resistance))
     without_drop = cells[rows] + excess * current
@@ -128,6 +130,8 @@ def compare_cells(segments: Segments, discharge: Sweep, pulse: Pulse) -> CellCom
     for cell in np.flatnonzero(good):
         ratio[cell], ratio_u[cell], offset[cell], offset_u[cell] = _stretch(charge, median, without_drop[:, cell], step)
 
+    if not np.isfinite(ratio).any():
+        raise UnmeasurableError("the cells' voltages have too little in common")
     moved = float(charge[-1])
     range_ = ((discharge.first, discharge.last),)
     # what resolution leaves of a resistance, in V at the discharge's current
@@ -168,7 +172,7 @@ def _cells(series: TimeSeries) -> Array:
     return series.cells
 
 
-def _main_rows(segments: Segments, discharge: Sweep) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _main_rows(segments: Segments, discharge: Sweep) -> Indices:
     """The samples of a discharge at its usual current: no rests, no pulses, no tapers."""
     current = -segments.series.current[discharge.first : discharge.last + 1]
     flowing = np.flatnonzero(current > segments.rest_current)
@@ -226,8 +230,3 @@ def _cause(parts: Mapping[str, Estimate], moved: float) -> Cause:
         if part.value > max(_SIGNIFICANT * part.uncertainty, _LEAST_SHARE * moved):
             return name  # type: ignore[return-value]
     return "none"
-
-
-def best_pulse(pulses: list[Pulse], series: TimeSeries) -> Pulse | None:
-    """The pulse with the largest current, which shows resistances best."""
-    return max(pulses, key=lambda pulse: abs(pulse.current), default=None)

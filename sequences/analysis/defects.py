@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequences.analysis.segments import Segments, last_at_rest
-from sequences.analysis.series import Array, Rows
+from sequences.analysis.series import Array, Indices
 
 COUNTER_TOLERANCE = 1e-3  # of the charge moved
 COARSE_VOLTAGE = 1e-3  # V a cell: the bin of an incremental capacity
@@ -139,7 +139,7 @@ def _counters(segments: Segments) -> list[Defect]:
         counted, integral = counter[good], integrals[name][good]
         rows = np.flatnonzero(good)
         if name != "net_ah":
-            counted, resets = _without_resets(counted)
+            counted, resets = _without_resets(counted, integral)
             if resets.size:
                 found.append(Defect("W-DATA-COUNTER-RESET", int(resets.size), int(rows[resets[0]]), {"counter": name}))
         apart = np.abs((counted - counted[0]) - (integral - integral[0]))
@@ -163,9 +163,9 @@ def _counters(segments: Segments) -> list[Defect]:
     return found
 
 
-def _without_resets(counter: Array) -> tuple[Array, Rows]:
-    """A rising counter as if it had never begun anew, and where it did."""
+def _without_resets(counter: Array, integral: Array) -> tuple[Array, Indices]:
+    """A rising counter as if it had never begun anew, and where it did; what it missed then is the integral's."""
     steps = np.diff(counter)
     resets = (steps < 0) & (counter[1:] < _RESET_SHARE * np.maximum(counter[:-1], 0))
-    steps = np.where(resets, counter[1:], steps)
+    steps = np.where(resets, np.diff(integral), steps)
     return np.concatenate(([counter[0]], counter[0] + np.cumsum(steps))), np.flatnonzero(resets) + 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sequences.analysis.estimate import ROOT_12, Estimate, UnmeasurableError
-from sequences.analysis.series import Array, TimeSeries
+from sequences.analysis.series import Array, Indices, TimeSeries
 
 BIN = 1e-3  # V a cell
 SMOOTHED = 31e-3  # V a cell: the width of the smoothing polynomial
@@ -97,7 +97,7 @@ def differential_voltage(series: TimeSeries, first: int, last: int, cells: int =
     return Differential(x, smooth, width, inner)
 
 
-def _bins(values: Array, width: float) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], int]:
+def _bins(values: Array, width: float) -> tuple[Indices, int]:
     index = ((values - values.min()) / width).astype(np.intp)
     return index, int(index.max()) + 1
 

@@ -25,7 +25,7 @@ from sequences.analysis.series import resolution
 
 MAX_ICA_RATE = 0.55  # 1/h: C/2; faster, polarisation smears the peaks
 _STEADY_SHARE = 0.8  # of a sweep's charge that one uninterrupted current has to move
-_LONGEST_STORY = 200  # pulses and rests that are evaluated, the first of each
+_LONGEST_STORY = 500  # pulses and rests that are evaluated, the first of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,10 @@ def _capacities(segments: Segments, battery: Battery, evaluation: Evaluation) ->
     sweeps, results = evaluation.sweeps, evaluation.results
     discharges = _full_discharges(evaluation)
     if not discharges:
-        evaluation.withheld["remainingCapacity"] = "no discharge ran from the upper to the lower voltage limit"
+        evaluation.withheld["remainingCapacity"] = (
+            "no discharge was seen to run from the upper to the lower voltage limit; "
+            "the charge before it has to be in the data, or the limits stated"
+        )
         return
     charges = [sweep.charge for sweep in discharges]
     # without a rated capacity the rule's 3 % are taken of the newest discharge
@@ -205,7 +208,10 @@ def _capacities(segments: Segments, battery: Battery, evaluation: Evaluation) ->
 def _pulses(segments: Segments, battery: Battery, evaluation: Evaluation) -> list[PulseResult]:
     series = segments.series
     found = []
-    for pulse in find_pulses(segments)[:_LONGEST_STORY]:
+    pulses = find_pulses(segments)
+    if len(pulses) > _LONGEST_STORY:
+        evaluation.withheld["internalResistance"] = f"only the first {_LONGEST_STORY} of {len(pulses)} are evaluated"
+    for pulse in pulses[:_LONGEST_STORY]:
         ohms, refused = {}, {}
         for at in TIMES:
             try:
@@ -237,8 +243,11 @@ def _rests(segments: Segments, battery: Battery, evaluation: Evaluation) -> list
     found: list[RestResult] = []
     for begin, end in zip(begins, ends, strict=True):
         first, last = int(segments.first[begin]), int(segments.last[end])
-        if series.time[last] - series.time[first] < battery.min_rest or len(found) == _LONGEST_STORY:
+        if series.time[last] - series.time[first] < battery.min_rest:
             continue
+        if len(found) == _LONGEST_STORY:
+            evaluation.withheld["relaxation"] = f"only the first {_LONGEST_STORY} rests are evaluated"
+            break
         try:
             relaxed = relaxation(series, first, last)
         except UnmeasurableError:

@@ -13,7 +13,7 @@ from sequences.analysis.series import Array, TimeSeries
 
 _POINTS = 200
 _FEWEST = 8
-_TIME_CONSTANTS = 25
+_TIME_CONSTANTS = 100
 
 
 @dataclass(frozen=True, slots=True)

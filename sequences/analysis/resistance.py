@@ -13,7 +13,7 @@ import numpy as np
 
 from sequences.analysis.estimate import ROOT_12, Estimate, UnmeasurableError, ratio
 from sequences.analysis.segments import Segments, last_at_rest
-from sequences.analysis.series import TimeSeries
+from sequences.analysis.series import Array, TimeSeries
 
 TIMES = (0.0, 1.0, 10.0, 18.0, 30.0)  # s; 0 is the first sample with current
 MIN_REST = 300.0  # s
@@ -100,14 +100,14 @@ def dc_resistance(series: TimeSeries, pulse: Pulse, at: float, min_rest: float =
     return Estimate(ohm, uncertainty, "ohm", ((pulse.before, row),), detail)
 
 
-def _row_at(time: np.ndarray[tuple[int], np.dtype[np.float64]], pulse: Pulse, at: float) -> int:
+def _row_at(time: Array, pulse: Pulse, at: float) -> int:
     """The sample nearest to the stated time."""
     if at == 0.0:
         return pulse.first
     wanted = float(time[pulse.first]) + at
     after = int(np.searchsorted(time[pulse.first : pulse.last + 1], wanted)) + pulse.first
-    nearest = min((row for row in (after - 1, after) if pulse.first <= row <= pulse.last), default=pulse.first,
-                  key=lambda row: abs(time[row] - wanted))  # fmt: skip
+    beside = (max(after - 1, pulse.first), min(after, pulse.last))
+    nearest = min(beside, key=lambda row: abs(time[row] - wanted))
     if abs(time[nearest] - wanted) > _SAME_TIME * at + 1e-6:
         lasted = float(time[pulse.last] - time[pulse.first])
         if lasted < at:
@@ -122,16 +122,19 @@ def _drift(series: TimeSeries, pulse: Pulse) -> float:
     start = int(np.searchsorted(series.time, began))
     if pulse.before - start < 2:
         return 0.0
-    t = series.time[start : pulse.before + 1] - began
-    if t[-1] - t[0] <= 0:
-        return 0.0
-    return float(np.polyfit(t, series.voltage[start : pulse.before + 1], 1)[0])
+    t = series.time[start : pulse.before + 1]
+    t = t - t.mean()
+    spread = float((t**2).sum())
+    return float((t * series.voltage[start : pulse.before + 1]).sum()) / spread if spread > 0 else 0.0
 
 
 def resistance_increase(measured: Estimate, initial: Estimate) -> Estimate:
-    """By how much a resistance grew over the initial one, as a fraction. Raises ValueError for different times."""
-    times = [estimate.detail["at_s"] for estimate in (measured, initial)]
-    if times[0] != times[1]:
-        raise ValueError(f"a resistance at {times[0]} s cannot be compared with one at {times[1]} s")
+    """By how much a resistance grew over the initial one, as a fraction.
+
+    Raises ValueError for different times, and for the first sample, whose time nobody stated.
+    """
+    at, then = measured.detail["at_s"], initial.detail["at_s"]
+    if at != then or not at:
+        raise ValueError(f"a resistance at {at} s cannot be compared with one at {then} s")
     grown = ratio(measured, initial)
-    return Estimate(grown.value - 1.0, grown.uncertainty, "1", measured.rows, {"at_s": times[0]})
+    return Estimate(grown.value - 1.0, grown.uncertainty, "1", measured.rows, {"at_s": at})

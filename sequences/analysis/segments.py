@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sequences.analysis.series import Array, Rows, TimeSeries
+from sequences.analysis.series import Array, Indices, TimeSeries
 
 REST_CURRENT = 0.02  # A: testers read 0.01 A where nothing flows
 _OFFSET_SHARE = 1e-3  # of the largest current: what a tester's zero may be off
@@ -37,8 +37,8 @@ class Segment:
 class Segments:
     """All segments in order as arrays: first and last row, direction (-1 discharge, 0 rest, 1 charge)."""
 
-    first: Rows
-    last: Rows
+    first: Indices
+    last: Indices
     direction: NDArray[np.int8]
     series: TimeSeries
     rest_current: float
@@ -137,7 +137,7 @@ def _quieten(direction: NDArray[np.int8], current: Array, limit: float) -> None:
     direction[1:-1][alone] = 0
 
 
-def _without_ramps(edges: Rows, way: Array, hard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _without_ramps(edges: Indices, way: Array, hard: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which edges to keep: of neighbouring samples that jump the same way, the hard ones or else the first."""
     new_run = np.concatenate(([True], (np.diff(edges) > 1) | (way[1:] != way[:-1])))
     run = np.cumsum(new_run) - 1

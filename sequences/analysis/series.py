@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 _FLOAT_NOISE = 1e-9  # what scaling leaves between readings that were the same
 _FEWEST_LEVELS = 12  # below that, set points look like a resolution

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from rich.console import Console
 
-from tests.bench import battery, daemon, durability, scan, steps, virtual_day
+from tests.bench import analysis, battery, daemon, durability, scan, steps, virtual_day
 from tests.bench.table import Row, show
 
 SUBJECTS = {
@@ -23,6 +23,7 @@ SUBJECTS = {
     "day": virtual_day.measured,
     "daemon": daemon.measured,
     "battery": battery.measured,
+    "analysis": analysis.measured,
 }
 FILE_WIDTH = 180  # columns of the table in a file or a pipe
 PACKAGES = ("numpy", "pydantic", "pymodbus", "uvloop", "openhtf", "pybamm")

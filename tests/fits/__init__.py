@@ -1,0 +1,1 @@
+"""Fits of committed coefficients from measured data that is not part of the product."""
