@@ -56,7 +56,7 @@ def to_unicycler(
 
     Raises FaultError (E-EXPORT), for C-rates without a capacity too.
     """
-    safety = recipe.safety
+    safety, parts = recipe.safety, parts_of(recipe)
 
     def milliamperes(current: Current) -> float:
         if capacity is None and current.per_rated_capacity:
@@ -78,7 +78,7 @@ def to_unicycler(
         "sample": {"name": sample, "capacity_mAh": None if capacity is None else capacity * 1e3},
         "record": {"time_s": RECORD_EVERY},
         "safety": limits,
-        "method": list(_method(parts_of(recipe), series_cells)),
+        "method": list(_method(parts, series_cells)),
     }
 
 
