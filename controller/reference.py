@@ -162,7 +162,8 @@ def _named(name: str, dimension: str, text: Any) -> tuple[str, str, str]:
 
 def _units(dimension: str) -> list[str]:
     units = [f"`{unit}`" for unit, (kind, _) in UNITS.items() if kind == dimension]
-    return [*units, "`C`", "`C/n`"] if dimension == "current" else units
+    rates = {"current": ["`C`", "`C/n`"], "power": ["`P`", "`P/n`"]}
+    return [*units, *rates.get(dimension, [])]
 
 
 def _dimensions() -> list[str]:

@@ -109,7 +109,7 @@ class Route:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         examples = ["next", "goto charge", "goto charge max 3", "retry 2", "fail", "hold", "abort"]
-        pattern = f"^({re.sub(r'(.d.1,..)', lambda count: f'({count[0]}|{PARAMETER})', _ROUTE.pattern)})$"
+        pattern = rf"^({_ROUTE.pattern})$|{PARAMETER}"
         return {"title": "route", "type": "string", "pattern": pattern, "examples": examples}
 
 
@@ -191,4 +191,4 @@ class Watch:
             return False
         if self._since is None:
             self._since = step_time
-        return step_time - self._since >= end.hold
+        return round(step_time - self._since, 6) >= end.hold

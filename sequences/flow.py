@@ -62,7 +62,7 @@ LeafStep = (
 # a parameter may name it
 RecipeId = Annotated[
     Identifier,
-    WithJsonSchema({"type": "string", "title": "recipe", "pattern": rf"^([a-z][a-z0-9_]{{0,47}}|{PARAMETER})$"}),
+    WithJsonSchema({"type": "string", "title": "recipe", "pattern": rf"^[a-z][a-z0-9_]{{0,47}}$|{PARAMETER}"}),
 ]
 Steps = Annotated[list["Step"], Field(min_length=1, max_length=100)]
 _REST = {"step": "rest", "name": "rest", "duration": "10 min"}

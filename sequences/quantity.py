@@ -208,7 +208,7 @@ class Of:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         units = [unit for unit, (dimension, _) in UNITS.items() if dimension == self.dimension]
         sign = "-?" if self.minimum is None and self.above is None else ""
-        pattern = rf"^({sign}({NUMBER}|{PARAMETER}) *({'|'.join(map(re.escape, units))})|{PARAMETER})$"
+        pattern = rf"^{sign}{NUMBER} *({'|'.join(map(re.escape, units))})$|{PARAMETER}"
         title = f"{self.dimension.replace('_', ' ')} in {', '.join(units)}"
         return {"title": title, "type": "string", "pattern": pattern, "examples": [self.example]}
 
@@ -249,9 +249,8 @@ class OfMagnitude(Generic[T]):
         return core_schema.no_info_plain_validator_function(self.parse, serialization=serialize)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        number = rf"({NUMBER}|{PARAMETER})"
         units = [*(unit for unit, (dimension, _) in UNITS.items() if dimension == self._dimension), self._rate]
-        pattern = rf"^({number} *({'|'.join(units)})|{self._rate}/{number}|{PARAMETER})$"
+        pattern = rf"^({NUMBER} *({'|'.join(units)})|{self._rate}/{NUMBER})$|{PARAMETER}"
         title = f"{self._dimension} in {', '.join(units)}, {self._rate}/n"
         return {"title": title, "type": "string", "pattern": pattern, "examples": [self.example]}
 
