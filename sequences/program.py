@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from sequences import inquiries, runs
 from sequences.actions import Action, Answer, Drive, Ended, NoCurrent, Request, StandStill, WorkOut
-from sequences.condition import FAIL, NEXT, End, Route, Watch
+from sequences.condition import ABORT, FAIL, NEXT, End, Route, Watch
 from sequences.expression import Evaluation, coherent
 from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat, Step, While
-from sequences.recipe import Recipe, walk
+from sequences.recipe import MAX_STEP_RUNS, Recipe, walk
 from sequences.record import StepRecord
 from sequences.safety import Safety
 from sequences.sample import Counters, Sample
@@ -47,11 +47,12 @@ from sequences.step import (
     StepBase,
     WaitUntil,
 )
-from sequences.verdict import Verdict, worst
+from sequences.verdict import Verdict
 from sequences.view import Context, Rates, View
 
 FULL_WITHIN = 0.02  # V of a cell's highest voltage at which a held charge has filled the battery
 EMPTY_WITHIN = 0.02  # V of a cell's lowest voltage at which a discharge has emptied it
+MAX_ENTERED = 10 * MAX_STEP_RUNS  # steps, loops and branches entered in a run: jumps and retries multiply
 
 _RUNS: dict[type, Callable[[Any], Any]] = {
     Rest: runs.RestRun,
@@ -167,43 +168,80 @@ class Program:
     def __init__(self, recipe: Recipe, context: Context) -> None:
         self.recipe, self.context = recipe, context
         self.rates = Rates()
-        self.dimensions = recipe.names()
-        self.verdicts: list[Verdict] = []
         self.active: list[LeafNode] = []
         self.newest: dict[tuple[str, str], StepRecord] = {}  # by scope and name
-        self._root = _Sequence(self, recipe.steps, _Place((recipe,)))
+        self._dimensions: dict[str, Mapping[str, str]] = {}  # of the names of each scope's recipe
+        self._root = _Sequence(self, recipe.steps, _Place(recipe))
         self._directives: list[Directive] = []
         self._events: list[Begun | StepRecord] = []
+        self._passed_over: list[_Done] = []  # what was not a pass and yet did not end the run
         self._keys = 0
         self._index = 0
+        self._entered = 0
+        self._flowing = False
+        self._held_total: float | None = None
 
     def start(self, now: Moment) -> Turn:
-        self.rates.show(now.sample)
+        self._show(now)
         return self._turn(self._root.start(now))
 
     def update(self, now: Moment) -> Turn:
-        self.rates.show(now.sample)
+        self._show(now)
         return self._turn(self._root.update(now))
 
+    def _show(self, now: Moment) -> None:
+        held = now.sample.t - now.t
+        if self._held_total is not None and held - self._held_total > 1e-3:
+            self.rates.forget()  # the current was off in between
+        self._held_total = held
+        self.rates.show(now.sample)
+
     def _turn(self, result: Result) -> Turn:
+        if result is None and self._flowing and not any(leaf.owns_cycler and leaf.step.drives for leaf in self.active):
+            self.rates.forget()
+            self._directives.insert(0, self._directive(NoCurrent()))  # whose current it was has ended
         directives, self._directives = tuple(self._directives), []
         events, self._events = tuple(self._events), []
-        if result is None:
-            return Turn(directives, events)
-        verdict = worst([result.verdict, *self.verdicts])
+        return Turn(directives, events, None if result is None else self._finish(result))
+
+    def _finish(self, result: _Done) -> Finish:
+        cause = max([result, *self._passed_over], key=lambda done: done.verdict.rank)
+        verdict = cause.verdict
         if result.route.kind == "abort" and verdict.rank < Verdict.ABORTED.rank:
-            verdict = Verdict.ABORTED
+            cause, verdict = result, Verdict.ABORTED
         elif result.route.kind == "fail" and verdict.rank < Verdict.INCONCLUSIVE.rank:
-            verdict = Verdict.FAIL
-        return Turn(directives, events, Finish(verdict, result.reason, result.step))
+            cause, verdict = result, Verdict.FAIL
+        return Finish(verdict, cause.reason, cause.step)
 
     # ---- what nodes need
 
     def direct(self, action: Action) -> int:
         """Ask the engine; returns the key under which it answers."""
+        directive = self._directive(action)
+        self._directives.append(directive)
+        return directive.key
+
+    def _directive(self, action: Action) -> Directive:
+        if isinstance(action, Drive | NoCurrent):
+            self._flowing = isinstance(action, Drive)
         self._keys += 1
-        self._directives.append(Directive(self._keys, action))
-        return self._keys
+        return Directive(self._keys, action)
+
+    def pass_over(self, done: _Done) -> None:
+        """The run goes on after this; its verdict counts all the same."""
+        if done.verdict is not Verdict.PASS:
+            self._passed_over.append(done)
+
+    def enter(self) -> bool:
+        """Count a step that is entered; false when there have been too many."""
+        self._entered += 1
+        return self._entered <= MAX_ENTERED
+
+    def dimensions(self, place: _Place) -> Mapping[str, str]:
+        """Of the names that the recipe of a place knows."""
+        if place.scope not in self._dimensions:
+            self._dimensions[place.scope] = place.recipe.names()
+        return self._dimensions[place.scope]
 
     def take_back(self, key: int, action: Action) -> None:
         self._directives.append(Directive(key, action, cancel=True))
@@ -230,26 +268,38 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the run a node stands: the recipes that called each other, the names of these calls, the rounds it is
-    in, and whether it may drive the cycler."""
+    """Where in the run a node stands: its recipe, the names of the calls and the rounds around it, the safety blocks
+    that hold besides the run's, and whether it may drive the cycler."""
 
-    recipes: tuple[Recipe, ...]
+    recipe: Recipe
     scope: str = ""
     rounds: str = ""
+    safeties: tuple[Safety, ...] = ()
     owns_cycler: bool = True
+
+    def of(self, step: StepBase, attempt: int) -> _Place:
+        """A step's own: narrowed by it, and labelled when it is tried again."""
+        rounds = f"{self.rounds} (attempt {attempt + 1})" if attempt else self.rounds
+        own = () if step.safety is None else (self.recipe.safety.narrowed(step.safety),)
+        return replace(self, rounds=rounds, safeties=self.safeties + own)
 
     def round(self, count: int, of: int | None) -> _Place:
         label = f"{count}/{of}" if of is not None else f"{count}"
         return replace(self, rounds=f"{self.rounds} ({label})")
 
+    def called(self, name: str, recipe: Recipe) -> _Place:
+        scope = f"{self.scope}/{name}" if self.scope else name
+        return replace(self, recipe=recipe, scope=scope, safeties=(*self.safeties, recipe.safety))
+
 
 class LeafNode:
     """One run of a step that holds no others: its clock, its ends, its record."""
 
-    def __init__(self, program: Program, step: Any, place: _Place, attempt: int) -> None:
+    def __init__(self, program: Program, step: Any, place: _Place) -> None:
         self.step, self.owns_cycler = step, place.owns_cycler
-        self._program, self._place, self._attempt = program, place, attempt
-        self._logic = run_of(step, program.dimensions)
+        self._program, self._place = program, place
+        self._dimensions = program.dimensions(place)
+        self._logic = run_of(step, self._dimensions)
         ends = list(getattr(step, "ends", []))
         if isinstance(step, WaitUntil):
             ends.append(End(when=step.condition))
@@ -263,16 +313,13 @@ class LeafNode:
     @property
     def label(self) -> str:
         scope = f"{self._place.scope}/" if self._place.scope else ""
-        retry = f" (attempt {self._attempt + 1})" if self._attempt else ""
-        return f"{scope}{self.step.name}{self._place.rounds}{retry}"
+        return f"{scope}{self.step.name}{self._place.rounds}"
 
     @property
     def own_safeties(self) -> list[Safety]:
-        """The safety blocks that hold while it runs besides the run's: of called recipes, and its own narrowing."""
-        called = [recipe.safety for recipe in self._place.recipes[1:]]
-        if self.step.safety is None:
-            return called
-        return [*called, self._place.recipes[-1].safety.narrowed(self.step.safety)]
+        """The safety blocks that hold while it runs besides the run's: of called recipes, and the narrowings by it and
+        by the steps around it."""
+        return list(self._place.safeties)
 
     @property
     def phase(self) -> str:
@@ -301,9 +348,12 @@ class LeafNode:
         elif self._waiting_for and not self._watches and not self._overdue(now):
             return None  # nothing to think about until its request is answered
         view = self._view(now, answer)
-        reaction = self._logic.update(view)
-        if not isinstance(reaction, Ended):
-            reaction = self._end_met(view) or self._overdue(now) or reaction
+        reaction, met = self._logic.update(view), self._end_met(view)
+        # an end that leads elsewhere is heeded even when the step ends by itself at that moment
+        if met is not None and (met.route.kind != "next" or not isinstance(reaction, Ended)):
+            reaction = met
+        elif not isinstance(reaction, Ended):
+            reaction = self._overdue(now) or reaction
         return self._react(reaction, now)
 
     def cancel(self, now: Moment, why: str) -> None:
@@ -384,22 +434,27 @@ class LeafNode:
         """Take over the variables, and the state of charge where this end makes it known."""
         context, step, counters = self._program.context, self.step, now.sample.counters
         for name, value in ended.values.items():
-            if value is not None:
-                factor = coherent(self._program.dimensions.get(name, "number"))
-                context.variables.setdefault(name, []).append(value * factor)
+            context.know(name, None if value is None else value * coherent(self._dimensions.get(name, "number")))
         if not ended.complete or ended.verdict is not Verdict.PASS:
             return
         dut = context.dut
         by_cell = ended.reason.startswith("cell voltage")
-        filled = isinstance(step, CcCv | Cv) and step.direction == "charge"
         emptied = isinstance(step, Cc | Cp) and step.direction == "discharge" and by_cell
-        if filled and step.cell_voltage >= dut.cell_voltage_max - FULL_WITHIN:
+        if self._filled(ended) and step.cell_voltage >= dut.cell_voltage_max - FULL_WITHIN:
             context.know_soc(1.0, counters)
         elif emptied and step.cell_voltage <= dut.cell_voltage_min + EMPTY_WITHIN:
             context.know_soc(0.0, counters)
 
+    def _filled(self, ended: Ended) -> bool:
+        """Whether this was a held charge, and ended because its current had fallen."""
+        step = self.step
+        if not isinstance(step, CcCv | Cv) or step.direction != "charge":
+            return False
+        by = [end.when for end in step.ends if end.when.text == ended.reason and end.when.is_conjunction]
+        return any(c.name == "current" and not c.rising for when in by for c in when.comparisons)
 
-def _node(program: Program, step: Any, place: _Place, attempt: int) -> _Node:
+
+def _node(program: Program, step: Any, place: _Place) -> _Node:
     match step:
         case Repeat():
             return _Rounds(program, step, place, [step.steps] * step.times)
@@ -418,7 +473,7 @@ def _node(program: Program, step: Any, place: _Place, attempt: int) -> _Node:
         case Call():
             return _Called(program, step, place)
         case _:
-            return LeafNode(program, step, place, attempt)
+            return LeafNode(program, step, place)
 
 
 class _Sequence:
@@ -430,14 +485,14 @@ class _Sequence:
         self._child: _Node | None = None
         self._attempts = 0
         self._jumps: dict[tuple[int, str], int] = {}
-        self._standing: int | None = None  # key of the hold that is waited for
+        self._standing: tuple[int, StandStill] | None = None  # the hold that is waited for, and its key
 
     def start(self, now: Moment) -> Result:
         return self._enter(0, now)
 
     def update(self, now: Moment) -> Result:
         if self._standing is not None:
-            if self._standing not in now.answers:
+            if self._standing[0] not in now.answers:
                 return None
             self._standing = None
             return self._enter(self._at + 1, now)
@@ -445,7 +500,9 @@ class _Sequence:
         return self._after(self._child.update(now), now)
 
     def cancel(self, now: Moment, why: str) -> None:
-        if self._child is not None:
+        if self._standing is not None:
+            self._program.take_back(*self._standing)
+        elif self._child is not None:
             self._child.cancel(now, why)
 
     def _enter(self, at: int, now: Moment, attempt: int = 0) -> Result:
@@ -456,7 +513,11 @@ class _Sequence:
             if at >= len(self._steps):
                 self._child = None
                 return _Done()
-            self._child = _node(self._program, self._steps[at], self._place, attempt)
+            if not self._program.enter():
+                self._child = None
+                return _Done(ABORT, Verdict.ABORTED, f"more than {MAX_ENTERED} steps", self._steps[at].name)
+            step = self._steps[at]
+            self._child = _node(self._program, step, self._place.of(step, attempt))
             result = self._child.start(now)
             follow = self._follow(result)
             if not isinstance(follow, tuple):
@@ -475,21 +536,30 @@ class _Sequence:
         route, here = result.route, self._at
         match route.kind:
             case "next":
-                self._program.verdicts.append(result.verdict)
+                self._program.pass_over(result)
                 return here + 1, 0
             case "hold":
-                self._program.verdicts.append(result.verdict)
-                self._standing = self._program.direct(StandStill(f"{result.step}: {result.reason}"))
+                self._program.pass_over(result)
+                stand_still = StandStill(f"{result.step}: {result.reason}")
+                self._standing = self._program.direct(stand_still), stand_still
                 return None
             case "retry" if self._attempts < route.count:
                 return here, self._attempts + 1
             case "retry":
-                verdict = result.verdict if result.verdict is not Verdict.PASS else Verdict.FAIL
-                return replace(result, route=FAIL, verdict=verdict)
+                return self._fail(result)
             case "goto":
                 return self._jump(result)
             case _:
                 return result
+
+    def _fail(self, result: _Done) -> tuple[int, int] | Result:
+        """After the last attempt the step has failed, whatever had led to it."""
+        verdict = result.verdict if result.verdict is not Verdict.PASS else Verdict.FAIL
+        on_fail = self._steps[self._at].on_fail
+        # an instrument's error, and the last attempt that `on_fail` gave, are for the steps around it
+        route = FAIL if verdict is Verdict.ERROR or result.route == on_fail else on_fail
+        failed = replace(result, route=route, verdict=verdict)
+        return failed if route == FAIL else self._follow(failed)
 
     def _jump(self, result: _Done) -> tuple[int, int] | Result:
         target, here = result.route.target, self._at
@@ -497,10 +567,11 @@ class _Sequence:
         if place is None:
             return result  # a step of a list around this one
         if place > here:
+            self._program.pass_over(result)
             return place, 0
         taken = self._jumps.get((here, target), 0)
         if taken >= result.route.count:  # as often as it may
-            self._program.verdicts.append(result.verdict)
+            self._program.pass_over(result)
             return here + 1, 0
         self._jumps[here, target] = taken + 1
         return place, 0
@@ -553,8 +624,7 @@ def _routed(step: StepBase, result: _Done) -> _Done:
 
 class _Called(_Enclosing):
     def __init__(self, program: Program, step: Call, place: _Place) -> None:
-        scope = f"{place.scope}/{step.name}" if place.scope else step.name
-        super().__init__(program, step, replace(place, recipes=(*place.recipes, step.body), scope=scope))
+        super().__init__(program, step, place.called(step.name, step.body))
         self._call = step
 
     def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
@@ -626,8 +696,7 @@ class _Capacity(_Rounds):
         if not agree and len(self._found) < test.rounds:
             return super()._next(result, now)
         if test.into:
-            mean = sum(newest) / len(newest)
-            context.variables.setdefault(test.into, []).append(mean * coherent("charge"))
+            context.know(test.into, sum(newest) / len(newest) * coherent("charge"))
         if agree:
             return _Done()
         reason = f"{len(self._found)} capacities do not agree within {test.within:.3g} of the rated capacity"
@@ -659,7 +728,10 @@ class _Group(_Enclosing):
                 return self._list(self._group.last)
             case _:
                 assert result is not None
-                return self._outcome if result.route.kind == "next" else result
+                if result.route.kind == "next":
+                    return self._outcome
+                self._program.pass_over(self._outcome)
+                return result
 
 
 class _Parallel:
@@ -667,7 +739,7 @@ class _Parallel:
 
     def __init__(self, program: Program, step: Parallel, place: _Place) -> None:
         self._step = step
-        driving = [any(part.drives for part, _ in walk(branch.steps)) for branch in step.branches]
+        driving = [_drive(branch.steps) for branch in step.branches]
         owner = driving.index(True) if any(driving) else 0
         self._running: dict[str, _Sequence] = {
             branch.name: _Sequence(
@@ -697,3 +769,8 @@ class _Parallel:
         for branch in self._running.values():
             branch.cancel(now, why)
         self._running.clear()
+
+
+def _drive(steps: list[Step]) -> bool:
+    """Whether any of the steps lets current flow, those of called recipes included."""
+    return any(part.drives or (isinstance(part, Call) and _drive(part.body.steps)) for part, _ in walk(steps))

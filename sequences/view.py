@@ -20,7 +20,8 @@ _CHARGE = {name: coherent(dimension) for name, (dimension, _) in SIGNALS.items()
 class Context:
     """What a run has found out so far. Owned by its program; charges in Ah, fractions 0..1.
 
-    `variables` and `measured` are in coherent units, each variable with every value it has had.
+    `variables` and `measured` are in coherent units, each variable with every value it has had; `unknown` are those
+    whose newest value could not be had.
     """
 
     dut: Dut
@@ -28,6 +29,7 @@ class Context:
     soc: float
     roles: frozenset[str] = frozenset()
     variables: dict[str, list[float]] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
     measured: dict[str, float | None] = field(default_factory=dict)
     grade_certain: bool | None = None
     soc_at: float = 0.0  # net Ah at which `soc` was known
@@ -35,6 +37,14 @@ class Context:
 
     def state_of_charge(self, counters: Counters) -> float:
         return self.soc + (counters.net_ah - self.soc_at) / self.capacity
+
+    def know(self, name: str, value: float | None) -> None:
+        """A variable's newest value, in coherent units; an older one does not stand for one that could not be had."""
+        if value is None:
+            self.unknown.add(name)
+        else:
+            self.unknown.discard(name)
+            self.variables.setdefault(name, []).append(value)
 
     def know_soc(self, soc: float, counters: Counters) -> None:
         """The state of charge is known from here on, and from full to empty the capacity is too."""
@@ -53,8 +63,10 @@ class Rates:
 
     def __init__(self) -> None:
         self._seen: dict[str, deque[tuple[float, float]]] = {}
+        self._newest = 0.0
 
     def show(self, sample: Sample) -> None:
+        self._newest = sample.t
         for name in ("voltage", "current"):
             self._add(name, sample.t, sample.good(name))
         cells = sample.cells
@@ -65,6 +77,8 @@ class Rates:
         seen = self._seen.setdefault(name, deque())
         if value is None:
             return
+        if seen and t - seen[-1][0] > 2 * RATE_WINDOW:
+            seen.clear()  # nothing is known of the last minute
         seen.append((t, value))
         while len(seen) > 1 and seen[1][0] <= t - RATE_WINDOW:
             seen.popleft()
@@ -75,7 +89,7 @@ class Rates:
 
     def of(self, name: str) -> float | None:
         seen = self._seen.get(name)
-        if not seen or seen[-1][0] - seen[0][0] < RATE_WINDOW:
+        if not seen or seen[-1][0] < self._newest or seen[-1][0] - seen[0][0] < RATE_WINDOW:
             return None
         (t0, first), (t1, last) = seen[0], seen[-1]
         return (last - first) / (t1 - t0)
@@ -149,6 +163,8 @@ def value_of(name: str, context: Context) -> Scalar:
         return name.removeprefix("has_") in context.roles
     if name == "grade_certain":
         return context.grade_certain
+    if name in context.unknown:
+        return None
     if name in context.variables:
         return context.variables[name][-1]
     return context.measured.get(name)

@@ -107,14 +107,18 @@ def call(name: str, recipe: str, **parameters: Any) -> Data:
 
 
 class Player:
-    """One run. Signals keep their values until changed, None is a bad one; `current` follows the set point."""
+    """One run. Signals keep their values until changed, None is a bad one; `current` follows the set point.
+
+    `switching` is how long a set point takes, s.
+    """
 
     def __init__(
-        self, dut: Dut, recipe: Recipe, *, soc: float = 0.5, capacity: float = 50.0, roles: frozenset[str] = frozenset()
-    ) -> None:
+        self, dut: Dut, recipe: Recipe, *, soc: float = 0.5, capacity: float = 50.0,
+        roles: frozenset[str] = frozenset(), switching: float = 0.0,
+    ) -> None:  # fmt: skip
         self.context = Context(dut, capacity, soc, roles)
         self.program = Program(recipe, self.context)
-        self.dut = dut
+        self.switching = switching
         self.t = 0.0
         self.held = 0.0
         self.moved = 0.0
@@ -126,6 +130,7 @@ class Player:
         self.taken_back: list[Request] = []
         self.began: list[Begun] = []
         self.records: list[StepRecord] = []
+        self.open: set[int] = set()  # indexes of what has begun and not ended
         self.finish: Finish | None = None
 
     # ---- what happens
@@ -205,8 +210,9 @@ class Player:
             if isinstance(event, Begun):
                 assert event.index == len(self.began)
                 self.began.append(event)
+                self.open.add(event.index)
             elif isinstance(event, StepRecord):
-                assert event.index not in {record.index for record in self.records}, "one record for each step run"
+                self.open.remove(event.index)  # fails when it has a record already
                 self.records.append(event)
         for directive in turn.directives:
             action = directive.action
@@ -222,13 +228,13 @@ class Player:
         self.finish = turn.finish
         self._hold_what_must_hold()
         if acted and self.finish is None:
+            self.t += self.switching
             return self._follow(self.program.update(self._moment()))
         return self
 
     def _hold_what_must_hold(self) -> None:
         at_work = self.program.active
-        ended = {record.index for record in self.records}
-        assert {leaf.index for leaf in at_work} == {b.index for b in self.began} - ended, "active is what has not ended"
+        assert {leaf.index for leaf in at_work} == self.open, "active is what has begun and not ended"
         if self.finish is not None:
             assert not at_work
             assert not self.asked, "a request is answered or taken back"
