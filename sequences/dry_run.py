@@ -288,7 +288,7 @@ class _Rehearsal:
             case TestInsulation():
                 return request.seconds, Answer(INSULATION)
             case ReadCodes():
-                return READING_TAKES, Answer((None, None, ""))
+                return READING_TAKES, Answer((self._dut.model,) * 3)
             case Ask():
                 return 0.0, Answer(_yes(request))
             case SetChamber():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -188,7 +189,8 @@ class IdentifyRun(_Inquiry):
             if code and code != expected:
                 reason = f"the {source} says {code}, the run was started for {expected}"
                 return Ended(reason, verdict=Verdict.FAIL, values=_into(self._step.into, 0.0))
-        silent = [name for name, code in (("label", label), ("BMS", battery)) if code == ""]
+        unread = label is battery is None
+        silent = [name for name, code in (("label", label), ("BMS", battery)) if code == "" or unread]
         traceable = 0.0 if silent else 1.0
         reason = f"no code from {' and '.join(silent)}" if silent else "codes agree"
         return Ended(reason, values=_into(self._step.into, traceable), readings={"traceable": (traceable,)})
@@ -364,8 +366,12 @@ class PythonRun(_Inquiry):
         values: dict[str, float | None] = {}
         for name, unit in self._step.into.items():
             found = value.get(name)
+            try:
+                number = math.nan if found is None else float(found)
+            except (TypeError, ValueError, OverflowError):
+                return failed(Answer(error=f"{self._step.function}: {name} is no number", code="E-PYTHON-STEP"))
             factor = 1.0 if unit == "1" else parse_quantity(f"1 {unit}").value
-            values[name] = None if found is None else float(found) * factor
+            values[name] = number * factor if math.isfinite(number) else None
         return Ended("computed", values=values)
 
 
