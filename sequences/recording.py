@@ -36,15 +36,16 @@ class Keeper:
     def keep(self, sample: Sample) -> Iterator[Sample]:
         """The samples to record now, oldest first: this one, some before it, or none."""
         rule = self._rule
-        if rule is None:
-            self._kept = sample
-            yield sample
-            return
         current = sample.good("current")
         if current is not None:
             if self._previous is not None and abs(current - self._previous) > EDGE * self._rated_capacity:
                 self._edge = sample.t
             self._previous = current
+        if rule is None:
+            self._waiting.clear()
+            self._kept = sample
+            yield sample
+            return
         if self._edge is not None and sample.t - self._edge > rule.burst:
             self._edge = None
         if self._edge is not None and rule.burst:
@@ -62,12 +63,11 @@ class Keeper:
         yield sample
 
     def settle(self) -> Iterator[Sample]:
-        """The newest sample, if it was not kept: a step ends with it."""
-        if self._waiting:
-            newest = self._waiting[-1]
-            self._waiting.clear()
-            self._kept = newest
-            yield newest
+        """The newest sample, if it was not kept: a step ends with it. And what a burst would want before it, since an
+        edge comes with most ends."""
+        while self._waiting:
+            self._kept = self._waiting.popleft()
+            yield self._kept
 
     def _due(self, sample: Sample, rule: Record) -> bool:
         kept = self._kept
