@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize(("new", "rated", "least"), [(CHEN2020, 5.154, 0.003), (PRADA2013, 2.304, 0.005)])
+@pytest.mark.parametrize(("new", "rated", "least"), [(CHEN2020, 5.154, 0.003), (PRADA2013, 2.304, 0.010)])
 def test_a_new_cell_has_lost_nothing(new: NewCell, rated: float, least: float) -> None:
     data = np.load(REFERENCE / f"DFN_{new.name}.npz")
     time, current, voltage = (data[f"c20_{key}"].astype(np.float64) for key in "tIV")
@@ -32,6 +32,6 @@ def test_a_new_cell_has_lost_nothing(new: NewCell, rated: float, least: float) -
     drop = 0.03 * current[0]  # 30 mohm at this current
     fitted = fit_electrodes(charge[under_load], voltage[under_load], new, Estimate(drop, drop / 2, "V"))
     for name, mode in degradation_modes(fitted, new_electrodes(new, rated)).items():
-        # the model's own overvoltage is no constant, which the residual shows
+        # what even C/20 leaves in a cell counts as lost: of iron phosphate 0.9 %
         assert abs(mode.value) < 3 * mode.uncertainty + least, name
     assert fitted.residual < 2e-3
