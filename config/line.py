@@ -25,7 +25,7 @@ class Strict(BaseModel):
 
 
 class VisaLinkConfig(Strict):
-    """An instrument by VISA address, e.g. `TCPIP::10.0.0.7::5025::SOCKET` or `TCPIP::10.0.0.8,1024::inst0::INSTR`."""
+    """An instrument by VISA address, e.g. `TCPIP::10.0.0.7::5025::SOCKET` or `TCPIP::10.0.0.8::hislip0::INSTR`."""
 
     kind: Literal["visa"]
     address: Annotated[
@@ -45,16 +45,33 @@ class VisaLinkConfig(Strict):
 
 
 class SerialLinkConfig(Strict):
-    """A text instrument on a serial port or a `socket://host:port` serial server; 8N1."""
+    """Text instruments on a serial port, 8N1, or behind a `socket://host:port` serial server; several on RS-485."""
 
     kind: Literal["serial"]
     port: Annotated[str, Field(description="`/dev/ttyUSB0`, or `socket://host:port` of a serial server.")]
     baudrate: Annotated[int, Field(description="Bits per second.")] = 9600
+    terminator: Annotated[
+        Literal["LF", "CRLF", "CR"], Field(description="What ends a line sent; answers may end with LF or CR+LF.")
+    ] = "CRLF"
     timeout_s: Annotated[Positive, Field(description="How long an answer may take, s.")] = 2.0
+    spacing_s: Annotated[float, Field(ge=0, le=1, description="Pause between two commands, s.")] = 0.0
 
     @property
     def where(self) -> object:
         return self.port
+
+
+class XmlTcpLinkConfig(Strict):
+    """A server of XML messages that end with two line feeds, a hash, CR and LF (Neware BTS); for several channels."""
+
+    kind: Literal["xml_tcp"]
+    host: str
+    port: Port = 502
+    timeout_s: Positive = 2.0
+
+    @property
+    def where(self) -> object:
+        return (self.host, self.port) if self.port else None
 
 
 class ModbusTcpLinkConfig(Strict):
@@ -84,7 +101,8 @@ class ModbusRtuLinkConfig(Strict):
 
 
 LinkConfig = Annotated[
-    VisaLinkConfig | SerialLinkConfig | ModbusTcpLinkConfig | ModbusRtuLinkConfig, Field(discriminator="kind")
+    VisaLinkConfig | SerialLinkConfig | XmlTcpLinkConfig | ModbusTcpLinkConfig | ModbusRtuLinkConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -99,6 +117,12 @@ class InstrumentConfig(Strict):
         Positive | None, Field(description="Time between two readings, s, when it is slower than the station.")
     ] = None
     settings: Annotated[dict[str, Any], Field(description="Settings of its driver.")] = {}
+
+    @property
+    def is_shared(self) -> bool:
+        """On a bus, where `settings.address` tells it from its neighbours on the same link."""
+        is_bus = isinstance(self.link, SerialLinkConfig | XmlTcpLinkConfig)
+        return is_bus and bool(self.link.where) and "address" in self.settings
 
 
 class StationRatings(Strict):
@@ -217,14 +241,34 @@ class LineConfig(Strict):
 
     @model_validator(mode="after")
     def one_owner_each(self) -> LineConfig:
-        owners: dict[object, str] = {}
-        for name, station in self.stations.items():
+        owners: dict[object, dict[str, InstrumentConfig]] = {}
+        for station_name, station in self.stations.items():
             for key, instrument in station.instruments.items():
-                address = instrument.link.where
-                owner = owners.setdefault(address, f"{name}/{key}") if address else f"{name}/{key}"
-                if owner != f"{name}/{key}":
-                    raise ValueError(f"{name}/{key} and {owner} have one address: no two sessions own an instrument")
+                if instrument.link.where:
+                    others = owners.setdefault(instrument.link.where, {})
+                    name = f"{station_name}/{key}"
+                    for owner, other in others.items():
+                        _check_bus(name, instrument, owner, other)
+                    others[name] = instrument
         return self
+
+
+def _check_bus(name: str, instrument: InstrumentConfig, owner: str, other: InstrumentConfig) -> None:
+    """Raise ValueError unless two instruments at one place are neighbours on a bus."""
+    if not (instrument.is_shared and other.is_shared and type(instrument.link) is type(other.link)):
+        raise ValueError(
+            f"{name} and {owner} have one address: no two sessions own an instrument "
+            "(on a serial or xml_tcp link several can share it, each with a settings.address of its own)"
+        )
+    if instrument.settings["address"] == other.settings["address"]:
+        raise ValueError(f"{name} and {owner} have one address {instrument.settings['address']} on one bus")
+    ours, theirs = instrument.link.model_dump(), other.link.model_dump()
+    for field in ours:
+        if ours[field] != theirs[field]:
+            raise ValueError(
+                f"{name} and {owner} share one bus: {field} cannot be {ours[field]} for one and {theirs[field]} for "
+                "the other"
+            )
 
 
 def load_line(path: Path) -> LineConfig:

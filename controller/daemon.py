@@ -34,7 +34,7 @@ from controller.recipes import LIBRARY
 from controller.report import write_report
 from controller.station import Station
 from controller.topics import StationState, rfc3339
-from controller.wire import wire_links
+from controller.wire import Wires
 from sequences import FaultError, GradeRules
 
 DRAIN_WITHIN = 3.0  # wall s to hand the last messages to the broker
@@ -74,7 +74,8 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         listener = stack.enter_context(_listener(config.http))
         journal = Journal.open(state_dir / "journal.db")
         stack.push_async_callback(journal.close)
-        line = Line(config, clock, journal, lambda name: wire_links, models, rules, state_dir)
+        wires = Wires()
+        line = Line(config, clock, journal, lambda name: wires, models, rules, state_dir)
         settings, broker = await _broker(config, state_dir, stack)
         background = await stack.enter_async_context(_background())  # ends before the broker does: `offline` gets out
         if broker is not None:

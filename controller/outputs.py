@@ -10,7 +10,7 @@ from typing import Any
 from config import LineConfig
 from controller.clock import Clock
 from controller.instruments import Instruments
-from controller.wire import wire_links
+from controller.wire import Wires
 from drivers import InstrumentError
 
 RAMP_STEPS = (0.5, 0.2)  # shares of the present current on the way to zero
@@ -113,9 +113,10 @@ async def await_contactor(instruments: Instruments, clock: Clock, *, closed: boo
 
 async def line_to_safe_state(config: LineConfig, clock: Clock) -> dict[str, list[OffStep]]:
     """Every station of a line off, over connections of our own; what cannot be reached is not confirmed."""
+    wires = Wires()
 
     async def station(name: str) -> tuple[str, list[OffStep]]:
-        instruments = Instruments(config.stations[name], clock, wire_links)
+        instruments = Instruments(config.stations[name], clock, wires)
         await instruments.connect(("cycler", "interlock"))
         steps = await switch_off(instruments, clock)
         await instruments.close()

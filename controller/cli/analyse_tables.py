@@ -217,7 +217,7 @@ class Tables:
         )
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _table(
         self, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int], count: int = 0

@@ -4,8 +4,10 @@ from drivers.links.memory import MemoryRegisterLink, MemoryTextLink
 from drivers.links.modbus import ModbusRtuLink, ModbusTcpLink
 from drivers.links.registers import RegisterLink
 from drivers.links.serial_port import SerialLink
+from drivers.links.shared import SharedTextLink
 from drivers.links.text import TextLink
 from drivers.links.visa import VisaLink
+from drivers.links.xml_tcp import XmlTcpLink
 
 Link = TextLink | RegisterLink
 
@@ -17,6 +19,8 @@ __all__ = [
     "ModbusTcpLink",
     "RegisterLink",
     "SerialLink",
+    "SharedTextLink",
     "TextLink",
     "VisaLink",
+    "XmlTcpLink",
 ]

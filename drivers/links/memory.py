@@ -63,17 +63,20 @@ class MemoryTextLink(_MemoryConnection):
         receive: Callable[[bytes], bytes],
         *,
         terminator: bytes = b"\n",
+        line_end: bytes | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         unasked: Callable[[], bytes] = bytes,
         name: str = "memory",
     ) -> None:
-        """terminator ends each line sent (CR+LF for what would be a SerialLink), and lines received with its last byte.
+        """terminator ends each line sent (CR+LF for what would be a SerialLink), and lines received with its last byte
+        unless line_end says with what.
 
         sleep is what pause() waits with; unasked returns what the peer sends by itself, once.
         """
         super().__init__(name)
         self._receive = receive
         self._terminator = terminator
+        self._line_end = line_end or terminator[-1:]
         self._sleep = sleep
         self._unasked = unasked
         self._unread = b""
@@ -106,11 +109,11 @@ class MemoryTextLink(_MemoryConnection):
 
     def _next_line(self) -> str:
         received = self._unread
-        end = received.find(self._terminator[-1:]) + 1
-        self._unread = received[end:] if end else b""
-        if not end and len(received) < LONGEST_LINE:
+        end = received.find(self._line_end)
+        self._unread = received[end + len(self._line_end) :] if end >= 0 else b""
+        if end < 0 and len(received) < LONGEST_LINE:
             raise self._silent()
-        if not 0 < end <= LONGEST_LINE:
+        if not 0 <= end < LONGEST_LINE:
             raise AnswerError(f"no end of line in {LONGEST_LINE} bytes", received[:LONGEST_LINE])
         return decode_line(received[:end])
 

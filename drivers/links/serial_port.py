@@ -7,35 +7,36 @@ import errno
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from drivers.errors import CLOSED, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
-from drivers.links.text import LONGEST_LINE, ThreadedTextLink
+from drivers.links.text import LONGEST_LINE, TERMINATORS, ThreadedTextLink
 
 if TYPE_CHECKING:
     import serial
 
 
 class SerialLink(ThreadedTextLink):
-    """A serial port, 8N1, or `socket://host:port`; commands end with CR+LF, answers with LF or CR+LF."""
+    """A serial port, 8N1, or `socket://host:port`; answers end with LF or CR+LF."""
 
     def __init__(
         self,
         port: str,
         *,
         baudrate: int = 9600,
+        terminator: Literal["LF", "CRLF", "CR"] = "CRLF",
         timeout: float = 2.0,
         spacing: float = 0.0,
         quarantine: float | None = None,
     ) -> None:
-        """In s: timeout of each send and of each answer, least distance of two messages, silence after a failure.
+        """In s: timeout of each send and of each answer, least silence between exchanges, and after a failure.
 
-        The quarantine is one more timeout unless told otherwise.
+        The terminator ends what is sent. The quarantine after a failure is one more timeout unless told otherwise.
         """
         super().__init__(
             port,
             partial(_open_session, port, baudrate, timeout),
-            terminator=b"\r\n",
+            terminator=TERMINATORS[terminator],
             spacing=spacing,
             quarantine=timeout if quarantine is None else quarantine,
         )

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 # Longer than any answer of any instrument here; bounds the memory that an instrument gone mad can take.
 LONGEST_LINE = 16_384
+TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 
 
 class TextLink(Protocol):
@@ -126,7 +127,7 @@ class ThreadedTextLink:
         self._open_session = open_session
         self._terminator = terminator
         self._spacing = spacing
-        self._sent_at = 0.0
+        self._quiet_since = 0.0
         self._quarantine = quarantine
         self._failed_at: float | None = None
         self._session: Session | None = None
@@ -217,7 +218,9 @@ class ThreadedTextLink:
             try:
                 self._keep_distance(stop)
                 session.send(data)
-                return decode_line(session.receive()) if answered else ""
+                answer = decode_line(session.receive()) if answered else ""
+                self._quiet_since = time.monotonic()
+                return answer
             except Exception as error:
                 problem = self._failed(error)
                 if last or problem.code != CLOSED or stop.is_set():
@@ -251,10 +254,10 @@ class ThreadedTextLink:
         return session
 
     def _keep_distance(self, stop: Event) -> None:
-        """Some instruments need a minimum spacing of messages (EA: 5 ms, 10 ms recommended)."""
-        if self._spacing and (wait := self._sent_at + self._spacing - time.monotonic()) > 0:
+        """Some instruments need silence between an exchange and the next (EA: 5 ms, 10 ms recommended)."""
+        if self._spacing and (wait := self._quiet_since + self._spacing - time.monotonic()) > 0:
             stop.wait(wait)
-        self._sent_at = time.monotonic()
+        self._quiet_since = time.monotonic()
 
     def _drop(self) -> None:
         session, self._session = self._session, None

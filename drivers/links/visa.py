@@ -1,4 +1,4 @@
-"""PyVISA with the PyVISA-py backend: raw TCP sockets, VXI-11 and serial ports by VISA address.
+"""PyVISA with the PyVISA-py backend: raw TCP sockets, VXI-11, HiSLIP and serial ports by VISA address.
 
 The waiting is ours: PyVISA-py's own read spins on a closed peer until the timeout, its write ignores the timeout, and
 its open reports success for a refused port. So we wait with poll() first and call the library when it cannot block.
@@ -20,11 +20,13 @@ from typing import Any, Literal
 
 from drivers.errors import ADDRESS, CLOSED, DESCRIPTORS, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
 from drivers.links.serial_port import SerialSession
-from drivers.links.text import LONGEST_LINE, Session, ThreadedTextLink
+from drivers.links.text import LONGEST_LINE, TERMINATORS, Session, ThreadedTextLink
 
-_TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
-# the port is written out: without it the portmapper would have to be asked; HiSLIP is another protocol
+# the port is written out: without it the portmapper would have to be asked
 _VXI11 = re.compile(r"TCPIP\d*::(?P<host>[^:,]+),(?P<port>\d{1,5})::(?P<device>(?!hislip)[^:]+)::INSTR", re.IGNORECASE)
+
+_HISLIP = re.compile(r"TCPIP\d*::(?P<host>[^:,]+)::(?P<device>hislip\d+)(,(?P<port>\d{1,5}))?::INSTR", re.IGNORECASE)
+_HISLIP_PORT = 4880
 
 _manager: Any = None
 _manager_lock = Lock()
@@ -42,7 +44,8 @@ def _resource_manager() -> Any:
 
 
 class VisaLink(ThreadedTextLink):
-    """`TCPIP::host::port::SOCKET`, `TCPIP::host,port::inst0::INSTR` (VXI-11) or `ASRL/dev/ttyS0::INSTR` (9600 8N1)."""
+    """`TCPIP::host::port::SOCKET`, `TCPIP::host,port::inst0::INSTR` (VXI-11), `TCPIP::host::hislip0,port::INSTR`
+    (port 4880 unless told) or `ASRL/dev/ttyS0::INSTR` (9600 8N1)."""
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class VisaLink(ThreadedTextLink):
 
         The terminator ends what is sent; answers may end with LF or CR+LF, and with CR alone where it is CR.
         """
-        sent = _TERMINATORS[terminator]
+        sent = TERMINATORS[terminator]
         super().__init__(
             address,
             partial(_open_session, address, timeout, sent[-1:]),
@@ -71,9 +74,14 @@ def _open_session(address: str, timeout: float, line_end: bytes) -> Session:
         from drivers.links.vxi11 import Vxi11Session
 
         return Vxi11Session(address, vxi11["host"], int(vxi11["port"]), vxi11["device"], timeout)
+    if (hislip := _HISLIP.fullmatch(address)) is not None:
+        from drivers.links.hislip import HislipSession
+
+        port = int(hislip["port"] or _HISLIP_PORT)
+        return HislipSession(address, hislip["host"], port, hislip["device"].lower(), timeout)
     is_socket = address.upper().startswith("TCPIP") and address.upper().endswith("::SOCKET")
     if not is_socket and not address.upper().startswith("ASRL"):
-        forms = "TCPIP::host::port::SOCKET, TCPIP::host,port::inst0::INSTR or ASRLport::INSTR"
+        forms = "TCPIP::host::port::SOCKET, ::host,port::inst0::INSTR, ::host::hislip0,port::INSTR or ASRLport::INSTR"
         raise LinkError(ADDRESS, f"{address} is not of the form {forms}")
     milliseconds = max(1, round(timeout * 1000))
     try:

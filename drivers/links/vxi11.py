@@ -3,22 +3,20 @@
 Source: VXI-11 rev. 1.0 (VXIbus TCP/IP Instrument Protocol) over ONC RPC, RFC 1831 with its record marks (section 10).
 PyVISA-py 0.8.1 spins on a peer that hung up until a second after its timeout, waits five seconds for the link of a
 silent one whatever its timeout, needs descriptors below 1024 and cannot be interrupted. So its packers and unpackers
-are used, and the records travel here, with poll() and one deadline each. Service requests are never enabled.
+are used, and the records travel on our own stream. Service requests are never enabled.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
 from pyvisa_py.protocols import rpc, vxi11
 
-from drivers.errors import ADDRESS, CLOSED, REFUSED, TIMEOUT, AnswerError, LinkError
+from drivers.errors import CLOSED, REFUSED, TIMEOUT, AnswerError, LinkError
+from drivers.links.stream import Stream
 from drivers.links.text import LONGEST_LINE
 
 _LAST_FRAGMENT = 0x8000_0000
@@ -35,7 +33,7 @@ class Vxi11Session:
         """timeout of connecting, of each line sent and of each answer, in s."""
         self._address = address
         self._timeout = timeout
-        self._records = _Records(address, _connected(address, host, port, timeout))
+        self._records = _Records(address, Stream(address, host, port, timeout))
         self._client = _CoreClient(self._records)
         self._is_healthy = True
         try:
@@ -137,76 +135,26 @@ class _CoreClient(vxi11.CoreClient):  # type: ignore[misc]
 
 
 class _Records:
-    """Messages of RPC on a TCP connection, each with what is left of one deadline."""
+    """Messages of RPC, each with what is left of one deadline."""
 
-    def __init__(self, address: str, connection: socket.socket) -> None:
+    def __init__(self, address: str, stream: Stream) -> None:
         self._address = address
-        self._socket = connection
-        self._timeout = 0.0
-        self._deadline = 0.0
-
-    def start(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._stream = stream
+        self.start, self.readable = stream.start, stream.readable
+        self.interrupt, self.close = stream.interrupt, stream.close
 
     def send(self, record: bytes) -> None:
-        data = (len(record) | _LAST_FRAGMENT).to_bytes(4, "big") + record
-        while data:
-            self._wait(select.POLLOUT)
-            data = data[self._socket.send(data) :]
+        self._stream.send((len(record) | _LAST_FRAGMENT).to_bytes(4, "big") + record)
 
     def receive(self) -> bytes:
         record, last = b"", False
         while not last:
-            mark = int.from_bytes(self._exactly(4), "big")
+            mark = int.from_bytes(self._stream.exactly(4), "big")
             last, length = bool(mark & _LAST_FRAGMENT), mark & ~_LAST_FRAGMENT
             if len(record) + length > _LONGEST_RECORD:
                 raise AnswerError(f"{self._address}: a record of {len(record) + length} bytes is no VXI-11 answer")
-            record += self._exactly(length)
+            record += self._stream.exactly(length)
         return record
-
-    def readable(self) -> bool:
-        return self._poll(select.POLLIN, 0.0)
-
-    def interrupt(self) -> None:
-        with contextlib.suppress(OSError):  # already closed: nothing blocks
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            self._wait(select.POLLIN)
-            if not (more := self._socket.recv(count - len(data))):
-                raise LinkError(CLOSED, f"{self._address} closed the connection; check the instrument")
-            data += more
-        return data
-
-    def _wait(self, event: int) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0 or not self._poll(event, left):
-            raise LinkError(TIMEOUT, f"{self._address}: no answer in {self._timeout} s")
-
-    def _poll(self, event: int, seconds: float) -> bool:
-        poller = select.poll()
-        poller.register(self._socket, event)
-        return bool(poller.poll(seconds * 1000))
-
-
-def _connected(address: str, host: str, port: int, timeout: float) -> socket.socket:
-    try:
-        connection = socket.create_connection((host, port), timeout)
-    except TimeoutError as error:
-        raise LinkError(TIMEOUT, f"{address} does not answer the connection; check power and network") from error
-    except socket.gaierror as error:
-        raise LinkError(ADDRESS, f"{address}: {error.strerror}; check the address") from error
-    except OSError as error:
-        raise LinkError(REFUSED, f"{address}: {error.strerror}; is the instrument on and the port right?") from error
-    connection.setblocking(False)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
 
 
 def _name(error: int) -> str:

@@ -19,7 +19,10 @@ TIMES = (0.0, 1.0, 10.0, 18.0, 30.0)  # s; 0 is the first sample with current
 MIN_REST = 300.0  # s
 _STEPS_SEEN = 10  # a voltage change of fewer resolution steps is not a measurement
 _STEADY = 0.05  # of the current
+# how far a sample may lie from the stated time: by this share, or by the time in which the current began, so that a
+# pulse of 10 s stored once a second, from 1 to 10 s, has a resistance at 10 s
 _SAME_TIME = 0.01
+_BEGAN_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +104,19 @@ def dc_resistance(series: TimeSeries, pulse: Pulse, at: float, min_rest: float =
 
 
 def _row_at(time: Array, pulse: Pulse, at: float) -> int:
-    """The sample nearest to the stated time."""
+    """The sample nearest to the stated time, which is as uncertain as the moment the current began."""
     if at == 0.0:
         return pulse.first
     wanted = float(time[pulse.first]) + at
     after = int(np.searchsorted(time[pulse.first : pulse.last + 1], wanted)) + pulse.first
     beside = (max(after - 1, pulse.first), min(after, pulse.last))
     nearest = min(beside, key=lambda row: abs(time[row] - wanted))
-    if abs(time[nearest] - wanted) > _SAME_TIME * at + 1e-6:
+    began_within = float(time[pulse.first] - time[pulse.before])
+    if abs(time[nearest] - wanted) > max(_SAME_TIME * at, min(began_within, _BEGAN_SHARE * at)) + 1e-6:
         lasted = float(time[pulse.last] - time[pulse.first])
         if lasted < at:
             raise UnmeasurableError(f"the current flowed for {lasted:.3g} s only")
-        raise UnmeasurableError(f"there is no sample within {100 * _SAME_TIME:.0f} % of {at:g} s")
+        raise UnmeasurableError(f"there is no sample near {at:g} s")
     return nearest
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,61 @@ def test_no_two_stations_own_an_instrument() -> None:
 
     with pytest.raises(DocumentError, match="st02/cycler and st01/cycler have one address"):
         validate_line(changed(twin))
+
+
+Change = Callable[[dict[str, Any], dict[str, Any]], None]
+BUS = {"kind": "serial", "port": "/dev/ttyRS485", "spacing_s": 0.5}
+SERVER = {"kind": "xml_tcp", "host": "127.0.0.1", "port": 5020}
+
+
+def neighbours(link: dict[str, Any], change: Change = lambda first, second: None) -> Document:
+    """A line of two stations whose chambers are on one link, at the addresses 1 and 2."""
+
+    def put(data: dict[str, Any]) -> None:
+        first = data["stations"]["st01"]["instruments"]
+        second = {key: copy.deepcopy(first[key]) for key in ("cycler", "interlock")}
+        for instrument in second.values():
+            instrument["link"] = {"kind": "modbus_tcp", "host": "127.0.0.1", "port": 0}
+        data["stations"]["st02"] = {**data["stations"]["st01"], "instruments": second}
+        for number, instruments in enumerate((first, second), 1):
+            settings = {"address": number}
+            instruments["chamber"] = {"driver": "espec_p300", "link": dict(link), "settings": settings}
+        change(first["chamber"], second["chamber"])
+
+    return changed(put)
+
+
+@pytest.mark.parametrize("link", [BUS, SERVER])
+def test_instruments_with_addresses_of_their_own_share_a_bus(link: dict[str, Any]) -> None:
+    line = validate_line(neighbours(link))
+    assert [station.instruments["chamber"].is_shared for station in line.stations.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda first, second: second["settings"].update(address=1), "have one address 1 on one bus"),
+        (lambda first, second: second.pop("settings"), "each with a settings.address of its own"),
+        (lambda first, second: second["link"].update(baudrate=19200), "baudrate cannot be 19200 for one and 9600"),
+        (lambda first, second: first["link"].update(spacing_s=0.3), "spacing_s cannot be 0.5 for one and 0.3"),
+        (lambda first, second: first["link"].update(terminator="CR"), "terminator cannot be CRLF for one and CR"),
+        (
+            lambda first, second: second.update(link={"kind": "modbus_rtu", "port": "/dev/ttyRS485"}),
+            "no two sessions own an instrument",
+        ),
+    ],
+    ids=["same address", "no address", "baud rate", "spacing", "terminator", "another protocol"],
+)
+def test_what_cannot_share_a_bus_is_told_by_name(change: Change, said: str) -> None:
+    with pytest.raises(DocumentError, match="st02/chamber and st01/chamber") as error:
+        validate_line(neighbours(BUS, change))
+    assert said in str(error.value)
+
+
+def test_an_address_does_not_let_two_share_a_link_that_is_no_bus() -> None:
+    visa = {"kind": "visa", "address": "ASRL/dev/ttyRS485::INSTR"}
+    with pytest.raises(DocumentError, match="no two sessions own an instrument"):
+        validate_line(neighbours(visa))
 
 
 def test_a_scanned_code_belongs_to_exactly_one_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from threading import Event
 
 import pytest
 
@@ -37,6 +38,50 @@ async def test_lines_end_with_cr_lf_both_ways() -> None:
         await link.open()
         assert await link.query("*IDN?") == "HIOKI,BT3562,0,V1.00"
         await link.close()
+
+
+async def test_commands_may_end_with_cr_alone_and_answers_with_lf_alone() -> None:
+    async def instrument(pty: Pty) -> None:
+        assert await pty.receive(8) == b"VERSION\r"
+        pty.send(b"JULABO\n")
+
+    async with pty_peer(instrument) as pty:
+        link = SerialLink(pty.port, terminator="CR", timeout=TIMEOUT)
+        await link.open()
+        assert await link.query("VERSION") == "JULABO"
+        await link.close()
+
+
+def test_the_silence_between_exchanges_counts_from_the_end_of_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    waits: list[float] = []
+    monkeypatch.setattr("drivers.links.text.time.monotonic", lambda: now)
+
+    class Stop(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            return False
+
+    class Slow:
+        def usable(self) -> bool:
+            return True
+
+        def send(self, data: bytes) -> None:
+            pass
+
+        def receive(self) -> bytes:
+            nonlocal now
+            now += 5.0
+            return b"1\r\n"
+
+    link = SerialLink("unused", spacing=0.5)
+    link._session = Slow()  # type: ignore[assignment]
+    link._transact(Stop(), b"A?\r\n", answered=True)
+    now += 0.2
+    link._transact(Stop(), b"A?\r\n", answered=True)
+    assert waits == [pytest.approx(0.3)]
 
 
 async def test_a_missing_port_is_named() -> None:

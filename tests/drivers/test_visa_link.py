@@ -61,7 +61,7 @@ async def test_a_refused_port_is_found_at_open() -> None:
         assert await code_of(visa(taken.getsockname()[1]).open()) == "E-LINK-REFUSED"
 
 
-@pytest.mark.parametrize("address", ["TCPIP::127.0.0.1::hislip0::INSTR", "GPIB::1::INSTR", "nonsense"])
+@pytest.mark.parametrize("address", ["TCPIP::127.0.0.1::hislip0,port::INSTR", "GPIB::1::INSTR", "nonsense"])
 async def test_an_address_of_another_kind_is_refused(address: str) -> None:
     assert await code_of(VisaLink(address).open()) == "E-LINK-ADDRESS"
 

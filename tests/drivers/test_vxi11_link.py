@@ -55,7 +55,6 @@ async def test_asks_and_answers_and_gives_its_link_back() -> None:
     [
         "TCPIP::127.0.0.1::inst0::INSTR",  # the portmapper would have to be asked
         "TCPIP::127.0.0.1,4880::hislip0::INSTR",
-        "TCPIP::127.0.0.1::hislip0,4880::INSTR",
         "TCPIP::127.0.0.1,port::inst0::INSTR",
     ],
 )

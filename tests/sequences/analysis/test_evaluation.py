@@ -71,7 +71,7 @@ def test_resistances_are_at_stated_times_with_the_state_of_charge() -> None:
     pulses = evaluate(find_segments(SERIES), KNOWN).pulses
     assert [round(pulse.soc or 0, 2) for pulse in pulses] == [1.0, 0.0, 1.0]
     assert set(pulses[0].ohms) == {0.0, 10.0, 30.0}
-    assert pulses[0].refused[1.0] == "there is no sample within 1 % of 1 s"
+    assert pulses[0].refused[1.0] == "there is no sample near 1 s"
 
 
 def test_nothing_known_is_no_reason_to_guess() -> None:

@@ -99,7 +99,8 @@ def test_the_resolution_is_told_and_in_the_uncertainty() -> None:
     [
         (((0.0, 900.0), (-5.0, 5.0), (0.0, 60.0)), 10.0, "flowed for 4 s only"),
         (((0.0, 900.0), (-5.0, 3.0), (-4.0, 60.0)), 2.0, None),
-        (((0.0, 900.0), (-5.0, 40.0), (0.0, 60.0)), 10.4, "no sample within 1 % of 10.4 s"),
+        (((0.0, 900.0), (-5.0, 40.0), (0.0, 60.0)), 1.3, r"no sample near 1\.3 s"),
+        (((0.0, 900.0), (-5.0, 10.0), (0.0, 60.0)), 10.0, None),  # nine seconds of ten that began unseen
     ],
 )
 def test_a_time_that_was_not_sampled_is_refused(
