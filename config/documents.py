@@ -314,21 +314,25 @@ def validation_errors(
     """
     if not isinstance(error, ValidationError):
         return [document.error(error.code or code, error.path, _at(error.path, error.text))]
-    found: dict[Location, tuple[str, Words]] = {}
-    kinds: dict[Location, list[Words]] = {}
+    found: dict[Location, list[Any]] = {}
     for complaint in error.errors(include_url=False, include_input=False):
-        location = _location(document, complaint)
-        own = complaint.get("ctx", {}).get("error")
-        if kind := _kind(complaint["type"]):
-            kinds.setdefault(location, []).append(kind)
-        elif location not in found:
-            words = getattr(own, "text", None) or _words(complaint, model)
-            found[location] = (getattr(own, "code", "") or code, _at(complaint["loc"], words))
-    for location, missed in kinds.items():
-        en, ko = (" or ".join(dict.fromkeys(words)) for words in zip(*missed, strict=True))
-        found.setdefault(location, (code, _at(location, Words(f"must be {en}", f"{ko} 이어야 합니다"))))
-    faults = [document.error(own_code, location, words) for location, (own_code, words) in found.items()]
-    return sorted(faults, key=lambda fault: (fault.line, fault.column))[:MAX_ERRORS]
+        found.setdefault(_location(document, complaint), []).append(complaint)
+    first = sorted(found, key=document.position)[:MAX_ERRORS]
+    return [document.error(*_fault(found[location], code, location, model)) for location in first]
+
+
+def _fault(
+    complaints: list[Any], code: str, location: Location, model: type[BaseModel] | None
+) -> tuple[str, Location, Words]:
+    """What pydantic complains of at one place: the members of a union each miss a kind of their own."""
+    kinds = [kind for complaint in complaints if (kind := _kind(complaint["type"]))]
+    if len(kinds) == len(complaints):
+        en, ko = (" or ".join(dict.fromkeys(words)) for words in zip(*kinds, strict=True))
+        return code, location, _at(location, Words(f"must be {en}", f"{ko} 이어야 합니다"))
+    complaint = next(complaint for complaint in complaints if not _kind(complaint["type"]))
+    own = complaint.get("ctx", {}).get("error")
+    words = getattr(own, "text", None) or _words(complaint, model)
+    return getattr(own, "code", "") or code, location, _at(complaint["loc"], words)
 
 
 def _location(document: Document, complaint: Any) -> Location:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sequences.checks.ranges import ANY, POSITIVE, ZERO, Known, Range, alternatives, can_be
-from sequences.checks.subject import Place, Subject, uses
+from sequences.checks.subject import Place, Subject, ends, uses
 from sequences.condition import CONSTANTS, SIGNALS, End
 from sequences.dut import Dut
 from sequences.expression import coherent
@@ -33,7 +33,7 @@ NEVER = (
 def check_ends(subject: Subject) -> Iterator[Finding]:
     for place in subject.places:
         step = place.step
-        for index, end in enumerate(getattr(step, "ends", ())):
+        for index, end in enumerate(ends(step)):
             yield from _end(end, place, subject, place.at("ends", index))
         if isinstance(step, WaitUntil):
             yield from _end(End(when=step.condition), place, subject, place.at("condition"))
@@ -169,8 +169,8 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
     """Conditions between steps that come out the same whatever the battery does."""
     signals = {name: ANY if "rate" in name or "temperature" in name else POSITIVE for name in SIGNALS}
     signals["soc"] = Range(1.0 - MOST_DEPTH, MOST_DEPTH)
-    rated = subject.dut.rated_capacity if subject.dut is not None else None
-    known = Known(signals | _constants(subject), rated)
+    # what a battery decides is no constant: the recipe is there for others, too
+    known = Known(signals | dict.fromkeys(CONSTANTS, POSITIVE), rated=None)
     for place in subject.places:
         for use in uses(place.step):
             if use.running or not use.truth:

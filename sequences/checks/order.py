@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from sequences.checks.subject import Subject, all_routes, parts_of, uses, written
+from sequences.checks.subject import Subject, all_routes, parts_of, says, uses, written
 from sequences.findings import Finding, Pair, finding
 from sequences.flow import Call, Group, If, Parallel, Path, Repeat, Step, While
 from sequences.measurement import FormulaOf
@@ -126,7 +127,7 @@ def _facts(steps: list[Step]) -> set[Fact]:
     return facts
 
 
-def _given(step: Step) -> set[Fact]:
+def _given(step: Any) -> set[Fact]:
     """What a step gives once it has run, the steps inside it apart."""
     facts: set[Fact] = {("step", step.name), *(("step", part.name) for part in parts_of(step))}
     match step:
@@ -139,6 +140,6 @@ def _given(step: Step) -> set[Fact]:
         case Call() if step.called is not None:
             facts |= {fact for fact in _facts(step.body.steps) if fact[0] == "name"}
         case _:
-            if into := getattr(step, "into", None):
-                facts.add(("name", into))
+            if says(type(step), "into") and step.into:
+                facts.add(("name", step.into))
     return facts

@@ -113,10 +113,8 @@ def check_setpoints(subject: Subject) -> Iterator[Finding]:
 def _of_resistor(place: Place, dut: Dut | None) -> list[Demand]:
     """A resistor takes what the voltage gives it, and no more than its `current`."""
     step = place.step
-    if not isinstance(step, Cr):
+    if not isinstance(step, Cr) or dut is None:
         return []
-    if dut is None:
-        return [Demand(("current",), False, step.current)]
     highest = dut.cell_voltage_hard_max * dut.series_cells / step.resistance
     amperes = min(highest, step.current.amperes(dut.rated_capacity))
     return [Demand(("current",), False, Current(amperes, per_rated_capacity=False))]

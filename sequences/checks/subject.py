@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from sequences.condition import Route
+from sequences.condition import End, Route
 from sequences.dut import Dut, StationLimits
 from sequences.expression import Expression, Name, Node, Operation
 from sequences.flow import Call, CapacityTest, Hppc, If, Parallel, Path, Step, While, bodies
 from sequences.quantity import Current
 from sequences.recipe import Recipe
 from sequences.safety import RISING, CurrentBound, Narrowing, Safety
-from sequences.step import Check, Compute, Python, WaitUntil
+from sequences.step import Check, Compute, Python, StepBase, WaitUntil
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +179,20 @@ class Use:
     running: bool
 
 
+@cache
+def says(step: type[StepBase], key: str) -> bool:
+    """Whether a kind of step has a key."""
+    return key in step.model_fields
+
+
+def ends(step: Any) -> list[End]:
+    """The ends of a step that may have some."""
+    return step.ends if says(type(step), "ends") else []
+
+
 def uses(step: Any) -> Iterator[Use]:
     """Every expression that a step itself holds."""
-    for index, end in enumerate(getattr(step, "ends", ())):
+    for index, end in enumerate(ends(step)):
         yield Use(("ends", index, "when"), end.when, truth=True, running=True)
     match step:
         case WaitUntil():
@@ -201,7 +212,7 @@ def routes(step: Any) -> Iterator[tuple[Path, Route]]:
     """Every route that a step itself may take."""
     yield ("on_fail",), step.on_fail
     yield ("on_error",), step.on_error
-    for index, end in enumerate(getattr(step, "ends", ())):
+    for index, end in enumerate(ends(step)):
         yield ("ends", index, "then"), end.then
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from sequences.checks.subject import Place, Subject, all_routes, routes, written
+from sequences.checks.subject import Place, Subject, all_routes, routes, says, written
 from sequences.findings import Finding, finding
 from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Path, Repeat, Step
 from sequences.step import Eis, Insulate, Ocv, Profile, Pulse, Rest, SetTemperature
@@ -37,7 +37,7 @@ def check_times(subject: Subject) -> Iterator[Finding]:
 
 def _zero(place: Place) -> Iterator[Finding]:
     step = place.step
-    found: list[Path] = [(key,) for key in _DURATIONS if getattr(step, key, 1.0) == 0.0]
+    found: list[Path] = [(key,) for key in _DURATIONS if says(type(step), key) and getattr(step, key) == 0.0]
     found += [("pulses", index, "duration") for index, pulse in enumerate(_pulses(step)) if pulse.duration == 0.0]
     for path in found:
         text = f"{place.name}: lasts no time", f"{place.name}: 지속 시간이 0입니다"
@@ -80,7 +80,7 @@ def _sampling(place: Place) -> Iterator[Finding]:
                 f"{place.name}: {step.sample:g} s 은(는) {shortest:g} s 펄스의 샘플링 주기로 맞지 않습니다",
             )
             most = f"{shortest / SAMPLES_A_PULSE:g} s"
-            yield finding("E-PULSE-SAMPLE", place.at("sample"), text, (f"10 ms to {most}", f"10 ms ~ {most}"))
+            yield finding("E-PULSE-SAMPLE", place.at("sample"), text, (f"10 ms to {most}", f"10 ms 이상 {most} 이하"))
     elif isinstance(step, Profile):
         shortest = min(later - earlier for (earlier, _), (later, _) in pairwise(step.table))
         if not SHORTEST_SAMPLE <= step.sample <= shortest * (1 + 1e-9):
@@ -89,7 +89,7 @@ def _sampling(place: Place) -> Iterator[Finding]:
                 f"{place.name}: 샘플링 주기 {step.sample:g} s, 가장 짧은 행은 {shortest:g} s 입니다",
             )
             most = f"{shortest:g} s"
-            yield finding("E-SAMPLE", place.at("sample"), text, (f"10 ms to {most}", f"10 ms ~ {most}"))
+            yield finding("E-SAMPLE", place.at("sample"), text, (f"10 ms to {most}", f"10 ms 이상 {most} 이하"))
     if step.record is not None and step.record.burst_every < SHORTEST_SAMPLE:
         text = (
             f"{place.name}: nothing can be sampled every {step.record.burst_every:g} s",
