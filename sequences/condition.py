@@ -51,8 +51,20 @@ CONSTANTS: dict[str, tuple[str, Text]] = {
 
 
 class Strict(BaseModel):
+    """Part of a document: unknown keys are errors.
+
+    In Python a field goes by its own name too, where its key is a word of Python's (`source` for `from`); documents are
+    read with `by_name=False` and have the key alone.
+    """
+
     # strict: a truth is no number, and the text "no" no truth
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True, validate_by_name=True
+    )
+
+    def to_data(self) -> dict[str, Any]:
+        """As a document has it: what goes without saying is not said."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
 
 
 # ------------------------------------------------------------------------------------------------------- routes
@@ -67,8 +79,8 @@ _ROUTE = re.compile(r"(next|fail|hold|abort)|(retry) (\d{1,2})|(goto) ([a-z][a-z
 class Route:
     """Where a run goes after a step: `next`, `goto NAME`, `goto NAME max N`, `retry N`, `fail`, `hold`, `abort`.
 
-    A jump back needs its `max`: how often it may be taken while its list of steps is gone through once, so that each
-    round of a loop has as many; after that the run goes on with the next step, as after the last retry it fails.
+    A jump back needs its `max`: how often it may be taken in one run; after that the run goes on with the next step,
+    as after the last retry it fails.
     """
 
     kind: RouteKind

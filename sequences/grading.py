@@ -197,7 +197,8 @@ class GradeRules(Strict):
     def from_data(cls, data: Any, parameters: Mapping[str, Any] | None = None, dut: Dut | None = None) -> GradeRules:
         """Validate a parsed document with a site's thresholds; raises pydantic.ValidationError or FaultError."""
         values = bind(data, parameters or {}, dut)
-        rules = cls.model_validate(substitute(data, values) if isinstance(data, dict) else data)
+        bound = substitute(data, values) if isinstance(data, dict) else data
+        rules = cls.model_validate(bound, by_alias=True, by_name=False)
         rules._source = data, parameters or {}
         return rules
 

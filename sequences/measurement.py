@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sequences.condition import Identifier, Strict
 from sequences.expression import Formula
@@ -22,6 +22,11 @@ class SourceBase(Strict):
     """Where a measurement comes from. `dimension` is that of its limits."""
 
     dimension: ClassVar[str] = ""
+
+    @model_serializer(mode="wrap")
+    def say_kind(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The kind comes first, and comes always: a document is read by it."""
+        return {"kind": getattr(self, "kind", ""), **serialize(self)}
 
     @property
     def steps(self) -> dict[str, str]:

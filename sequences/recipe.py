@@ -185,7 +185,7 @@ class Recipe(Strict):
             library = _Counted(library)
         values = bind(data, parameters or {}, dut)
         bound = substitute(data, values) if isinstance(data, dict) else data
-        recipe = cls.model_validate(_resolve_calls(bound, library, dut, depth))
+        recipe = cls.model_validate(_resolve_calls(bound, library, dut, depth), by_alias=True, by_name=False)
         recipe._data, recipe._values = data, values
         return recipe
 
@@ -193,8 +193,7 @@ class Recipe(Strict):
         """The document: `Recipe.from_data(recipe.to_data())` is equal to the recipe."""
         if self._data is not None:
             return self._data
-        data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return data
+        return {"schema": self.schema_version, **super().to_data()}
 
     def __eq__(self, other: object) -> bool:
         """Equal by what it says, wherever it came from."""

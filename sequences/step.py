@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sequences.condition import ABORT, FAIL, SIGNALS, End, Identifier, Route, Strict
 from sequences.expression import Condition, Formula, Name, Node, Operation
@@ -92,6 +92,11 @@ class StepBase(Strict):
     ] = "abort"
     record: Annotated[Record | None, Field(description="Which samples to keep; all when not given.")] = None
     safety: Annotated[Narrowing | None, Field(description="Tighter bounds while it runs.")] = None
+
+    @model_serializer(mode="wrap")
+    def say_kind(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The kind comes first, and comes always: a document is read by it."""
+        return {"step": getattr(self, "step", ""), **serialize(self)}
 
     @model_validator(mode="after")
     def interrupt_fits(self) -> Self:
