@@ -275,17 +275,18 @@ class Hppc(StepBase):
     @cached_property
     def rounds(self) -> list[list[Step]]:
         """The steps at each state of charge."""
+        return [self.at(soc) for soc in self.soc]
+
+    def at(self, soc: float) -> list[Step]:
+        """The steps at one state of charge."""
         common: dict[str, Any] = {"pause": self.pause, "on_interrupt": self.on_interrupt, "record": self.record}
         return [
-            [
-                GoToSoc(name=f"{self.name}_move", soc=soc, current=self.current, max_time=self.max_time,
-                        cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max, **common),
-                Rest(name=f"{self.name}_rest", duration=self.rest, **common),
-                Pulse(name=f"{self.name}_pulse", pulses=self.pulses, sample=self.sample,
-                      cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max,
-                      **common | {"on_interrupt": "repeat" if self.on_interrupt == "resume" else self.on_interrupt}),
-            ]
-            for soc in self.soc
+            GoToSoc(name=f"{self.name}_move", soc=soc, current=self.current, max_time=self.max_time,
+                    cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max, **common),
+            Rest(name=f"{self.name}_rest", duration=self.rest, **common),
+            Pulse(name=f"{self.name}_pulse", pulses=self.pulses, sample=self.sample,
+                  cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max,
+                  **common | {"on_interrupt": "repeat" if self.on_interrupt == "resume" else self.on_interrupt}),
         ]  # fmt: skip
 
 
@@ -305,11 +306,8 @@ STEP_TYPES: tuple[type[StepBase], ...] = (
 Path = tuple[str | int, ...]
 
 
-def bodies(step: Any) -> list[tuple[Path, list[Step]]]:
-    """The lists of steps inside a step, each with its path below the step; empty for a step that holds none.
-
-    What a standard's step is made of stands at the step's own place; a called recipe is not looked into.
-    """
+def written(step: Any) -> list[tuple[Path, list[Step]]]:
+    """The lists of steps that are written inside a step, each with its path below the step."""
     match step:
         case Repeat() | While():
             return [(("steps",), step.steps)]
@@ -319,9 +317,19 @@ def bodies(step: Any) -> list[tuple[Path, list[Step]]]:
             return [(("branches", index, "steps"), branch.steps) for index, branch in enumerate(step.branches)]
         case Group():
             return [(("setup",), step.setup), (("steps",), step.steps), (("finally",), step.last)]
+        case _:
+            return []
+
+
+def bodies(step: Any) -> list[tuple[Path, list[Step]]]:
+    """The lists of steps inside a step, each with its path below the step; empty for a step that holds none.
+
+    What a standard's step is made of stands at the step's own place; a called recipe is not looked into.
+    """
+    match step:
         case CapacityTest():
             return [((), step.steps)]
         case Hppc():
             return [((), steps) for steps in step.rounds]
         case _:
-            return []
+            return written(step)

@@ -17,11 +17,11 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, mod
 
 from sequences.condition import CONSTANTS, SIGNALS, Identifier, Strict
 from sequences.dut import Dut
-from sequences.flow import Call, CapacityTest, Hppc, Path, Repeat, Step, While, bodies
+from sequences.flow import Call, CapacityTest, Hppc, Path, Repeat, Step, While, bodies, written
 from sequences.measurement import FormulaOf, Measurement
 from sequences.quantity import parse_quantity
 from sequences.safety import Safety
-from sequences.step import Compute, Role
+from sequences.step import Compute, Role, says
 from sequences.text import FaultError, Text
 
 MAX_STEP_RUNS = 10_000
@@ -207,7 +207,7 @@ class Recipe(Strict):
     @cached_property
     def drives(self) -> bool:
         """Whether it lets current flow, itself or through a recipe it calls; else it only looks at the battery."""
-        steps = [step for step, _ in walk(self.steps)]
+        steps = [step for step, _ in walk(self.steps, parts=False)]
         return any(step.body.drives if isinstance(step, Call) else step.drives for step in steps)
 
     @property
@@ -223,7 +223,7 @@ class Recipe(Strict):
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 over the document and those of the recipes it calls, whatever their layout."""
-        called = [step.body.content_hash for step, _ in walk(self.steps) if isinstance(step, Call)]
+        called = [step.body.content_hash for step, _ in walk(self.steps, parts=False) if isinstance(step, Call)]
         content = [self.to_data(), *called] if called else self.to_data()
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -261,7 +261,7 @@ class Recipe(Strict):
         """Dimension of every name that an expression may use; what a formula at fault gives is held for a number."""
         variables, measured = self._dimensions
         names = _given_names() | (signal_dimensions() if signals else {}) | variables | measured
-        for step, _ in walk(self.steps):
+        for step, _ in walk(self.steps, parts=False):
             if isinstance(step, Call):
                 called = step.body.names()
                 for measurement in step.body.measurements:
@@ -274,7 +274,7 @@ class Recipe(Strict):
         names = _given_names() | signal_dimensions()
         variables: dict[str, str] = {}
         measured: dict[str, str] = {}
-        steps = [step for step, _ in walk(self.steps)]
+        steps = [step for step, _ in walk(self.steps, parts=False) if says(type(step), "into")]
         measurements = sorted(self.measurements, key=lambda m: isinstance(m.source, FormulaOf))
 
         def settled(found: dict[str, str], work_out: Callable[[dict[str, str]], dict[str, str]]) -> bool:
@@ -306,16 +306,18 @@ def signal_dimensions() -> dict[str, str]:
     return {name: dimension for name, (dimension, _) in SIGNALS.items()}
 
 
-def walk(steps: list[Step], path: Path = ("steps",)) -> Iterator[tuple[Step, Path]]:
-    """Every step with its path in the document, steps inside steps after the one that holds them."""
+def walk(steps: list[Step], path: Path = ("steps",), *, parts: bool = True) -> Iterator[tuple[Step, Path]]:
+    """Every step with its path in the document, steps inside steps after the one that holds them.
+
+    Without `parts` those that are written there, not those that a standard's step is made of.
+    """
     for index, step in enumerate(steps):
         here = (*path, index)
         yield step, here
-        for below, inner in bodies(step):
-            if isinstance(step, CapacityTest | Hppc):
-                yield from ((part, here) for part in inner)
-            else:
-                yield from walk(inner, (*here, *below))
+        for below, inner in written(step):
+            yield from walk(inner, (*here, *below), parts=parts)
+        if parts and isinstance(step, CapacityTest | Hppc):
+            yield from ((part, here) for _, inner in bodies(step) for part in inner)
 
 
 def _measures(measurement: Measurement, names: dict[str, str]) -> dict[str, str]:
@@ -330,7 +332,7 @@ def sets(step: Any, names: dict[str, str]) -> dict[str, str]:
         return {
             name: "number" if unit == "1" else parse_quantity(f"1 {unit}").dimension for name, unit in step.into.items()
         }
-    into = getattr(step, "into", None)
+    into = step.into if says(type(step), "into") else None
     kinds = {"acir": "resistance", "insulation": "insulation", "ocv": "voltage", "capacity": "charge"}
     return {into: kinds.get(step.step, "number")} if into else {}
 
@@ -339,14 +341,16 @@ def _runs(steps: list[Step]) -> int:
     """Step runs at most, jumps back apart."""
     count = 0
     for step in steps:
-        inner = sum(_runs(body) for _, body in bodies(step))
+        inner = sum(_runs(body) for _, body in written(step))
         match step:
             case Repeat():
                 count += step.times * inner
             case While():
                 count += step.max_rounds * inner
             case CapacityTest():
-                count += step.rounds * inner
+                count += step.rounds * len(step.steps)
+            case Hppc():
+                count += len(step.soc) * len(step.at(step.soc[0]))
             case Call():
                 count += _runs(step.body.steps)
             case _:

@@ -6,7 +6,7 @@ A step's docstring, its fields' descriptions and its example make its page of th
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -109,14 +109,22 @@ class StepBase(Strict):
                 f"중단 후 {kind} 스텝에는 {allowed} 만 쓸 수 있습니다: {self.on_interrupt}",
                 "E-INTERRUPT",
             )
+        if self.on_interrupt != "resume":
+            return self
         ends = [end.when for end in getattr(self, "ends", [])] + [getattr(self, "condition", None)]
-        if self.on_interrupt == "resume" and any(looks_back(when.root) for when in ends if when is not None):
+        if any(looks_back(when.root) for when in ends if when is not None):
             raise FaultError(
                 "an end that looks back over its step cannot be resumed: what it has seen is lost; repeat the step",
                 "스텝의 과거를 보는 종료 조건은 resume 할 수 없습니다. repeat 를 쓰십시오",
                 "E-INTERRUPT",
             )
         return self
+
+
+@cache
+def says(kind: type[StepBase], key: str) -> bool:
+    """Whether a kind of step has a key."""
+    return key in kind.model_fields
 
 
 def looks_back(node: Node) -> bool:
