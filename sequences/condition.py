@@ -79,8 +79,8 @@ _ROUTE = re.compile(r"(next|fail|hold|abort)|(retry) (\d{1,2})|(goto) ([a-z][a-z
 class Route:
     """Where a run goes after a step: `next`, `goto NAME`, `goto NAME max N`, `retry N`, `fail`, `hold`, `abort`.
 
-    A jump back needs its `max`: how often it may be taken in one run; after that the run goes on with the next step,
-    as after the last retry it fails.
+    A jump back needs its `max`: how often it may be taken while its list of steps is gone through once, so that each
+    round of a loop has as many; after that the run goes on with the next step, as after the last retry it fails.
     """
 
     kind: RouteKind
