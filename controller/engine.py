@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from controller.clock import Clock
 from controller.instruments import Instruments
@@ -12,10 +13,10 @@ from controller.journal import Event, Journal, JournalError
 from controller.requests import Requests, Surroundings
 from controller.run import Recorder, Run
 from controller.sampler import Sampler
+from controller.step_events import step_event
 from drivers import InstrumentError
 from sequences import (
     Answer,
-    Begun,
     Directive,
     Drive,
     Finish,
@@ -31,6 +32,7 @@ from sequences import (
 )
 
 _SetPoint = Drive | NoCurrent
+HOLD_BEGAN, HOLD_ENDED = "hold.began", "hold.ended"
 
 
 class RunFailedError(Exception):
@@ -62,6 +64,21 @@ class _Held:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class Interrupted:
+    """Where a former daemon left a run: it is taken up as if out of a hold that began when it died.
+
+    `since` is unix s, `held` the time of the holds before, s; `prepare` makes the station ready for current and is
+    awaited when people resume. `finish` is set when only the end was left to be recorded.
+    """
+
+    how: Literal["resume", "repeat", "restart"]
+    since: float
+    held: float
+    prepare: Callable[[], Awaitable[None]]
+    finish: Finish | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Answered:
     key: int
@@ -73,7 +90,7 @@ class Engine:
 
     def __init__(
         self, instruments: Instruments, sampler: Sampler, clock: Clock, journal: Journal, run: Run,
-        rules: GradeRules, surroundings: Surroundings,
+        rules: GradeRules, surroundings: Surroundings, interrupted: Interrupted | None = None,
     ) -> None:  # fmt: skip
         self._instruments, self._sampler, self._clock = instruments, sampler, clock
         self._journal, self._run, self._surroundings = journal, run, surroundings
@@ -88,6 +105,10 @@ class Engine:
         self._output_on = False
         self._finished = False
         self.progress = Progress(count=len(run.forecast.steps), estimated_total=run.forecast.seconds)
+        self._interrupted = interrupted
+        if interrupted is not None:
+            self._held_total, self._held.requested = interrupted.held, True
+            self.progress.step = ", ".join(leaf.label for leaf in run.program.active)
 
     def feed(self, sample: Sample) -> None:
         self._queue.put_nowait(sample)
@@ -134,9 +155,11 @@ class Engine:
         return finish
 
     async def _play(self) -> Finish:
+        if self._interrupted is not None and self._interrupted.finish is not None:
+            self._finished = True
+            return self._interrupted.finish
+        turn, sample = await self._first_turn()
         program = self._run.program
-        sample = await self._do(NoCurrent())
-        turn = program.start(self._moment(sample))
         while turn.finish is None:
             sample, answers = await self._carry_out(turn, sample)
             turn = program.update(self._moment(sample, answers))
@@ -147,6 +170,23 @@ class Engine:
             await self._serve_hold(NoCurrent())
         self._finished = True
         return turn.finish
+
+    async def _first_turn(self) -> tuple[Turn, Sample]:
+        interrupted = self._interrupted
+        if interrupted is None:
+            sample = await self._do(NoCurrent())
+            return self._run.program.start(self._moment(sample)), sample
+        while self._held.requested:
+            await self._queue.get()  # what is seen meanwhile belongs to no step
+        await interrupted.prepare()
+        self._follow_steps()
+        self._surroundings.hold_to(self._run)
+        sample = await self._do(NoCurrent())
+        self._end_hold(interrupted.since, sample)
+        program, moment = self._run.program, self._moment(sample)
+        if interrupted.how == "restart":
+            return program.start(moment), sample
+        return program.take_up(moment, interrupted.how), sample
 
     def _moment(self, sample: Sample, answers: dict[int, Answer] | None = None) -> Moment:
         return Moment(sample, sample.t - self._run.started - self._held_total, answers or {})
@@ -171,23 +211,18 @@ class Engine:
         return await self._next(sample)
 
     async def _record(self, turn: Turn) -> None:
-        """Events to the journal; an ended step is durable before the next one switches anything."""
-        ended = False
-        for event in turn.events:
-            if isinstance(event, Begun):
-                self._note("step.started", {"step": event.index, "label": event.label, "kind": event.kind})
-                self._follow_steps()
-            else:
-                self._recorder.end()
-                self._run.records.append(event)
-                self._note("step.ended", _body(event), event.ended)
-                ended = True
-        if turn.events:
-            self._follow_steps()
-            self._surroundings.hold_to(self._run)
-        if ended:
-            with self._clock.hold():
-                await self._journal.flush()
+        """Events to the journal, those of a turn as one; they are durable before anything is switched."""
+        if not turn.events:
+            return
+        if ended := [event for event in turn.events if isinstance(event, StepRecord)]:
+            self._recorder.end()
+            self._run.records += ended
+        run, now = self._run, self._clock.now()
+        self._journal.append_together([step_event(event, run.station, run.id, now) for event in turn.events])
+        self._follow_steps()
+        self._surroundings.hold_to(self._run)
+        with self._clock.hold():
+            await self._journal.flush()
 
     def _follow_steps(self) -> None:
         """Samples, their period and which are kept follow the steps that run now."""
@@ -220,6 +255,7 @@ class Engine:
     async def _serve_hold(self, interrupted: _SetPoint) -> tuple[Sample, dict[int, Answer]]:
         """Output off until `resume`; returns the sample that shows the interrupted set point at work again."""
         since, held = self._clock.now(), self._held
+        self._note(HOLD_BEGAN, {"since": since})
         sample = await self._do(NoCurrent())
         self._recorder.add(sample)
         interrupted_requests = self._interrupt_requests()
@@ -238,7 +274,7 @@ class Engine:
             await self._surroundings.unpark()
         sample = await self._do(interrupted)
         self._recorder.add(sample)
-        self._held_total += sample.t - since
+        self._end_hold(since, sample)
         for item in answered:
             self._queue.put_nowait(item)
         for key, request in interrupted_requests.items():
@@ -246,9 +282,14 @@ class Engine:
         answers = {key: Answer() for key, (request, _) in self._pending.items() if isinstance(request, StandStill)}
         for key in answers:
             del self._pending[key]
-        self._held = _Held()
-        held.ended.set()
         return sample, answers
+
+    def _end_hold(self, since: float, sample: Sample) -> None:
+        """The clocks of run and steps go on from here."""
+        self._held_total += sample.t - since
+        self._note(HOLD_ENDED, {"held_s": self._held_total})
+        held, self._held = self._held, _Held()
+        held.ended.set()
 
     # ---- requests
 
@@ -341,17 +382,3 @@ class Engine:
     def _note(self, kind: str, body: dict[str, Any], t: float | None = None) -> None:
         at = self._clock.now() if t is None else t
         self._journal.append(Event(at, self._run.station, self._run.id, kind, body))
-
-
-def _body(record: StepRecord) -> dict[str, Any]:
-    return {
-        "step": record.index,
-        "label": record.label,
-        "reason": record.reason,
-        "complete": record.complete,
-        "verdict": str(record.verdict),
-        "charge_ah": record.charge,
-        "energy_wh": record.energy,
-        "values": dict(record.values),
-        "readings": {name: list(values) for name, values in record.readings.items()},
-    }

@@ -81,12 +81,8 @@ class JournalReader:
     @_explained
     def history(self, run: str) -> list[StoredEvent]:
         """Everything a run has but its samples, in order."""
-        rows = self._query(
-            "SELECT t, station, run, kind, body, seq, hash FROM events WHERE run = ? AND kind NOT IN (?, ?) ORDER BY seq",
-            run,
-            SAMPLES,
-            COLUMNS,
-        )
+        told = "SELECT t, station, run, kind, body, seq, hash FROM events WHERE run = ? AND kind NOT IN (?, ?)"
+        rows = self._query(f"{told} ORDER BY seq", run, SAMPLES, COLUMNS)
         return [
             StoredEvent(t, station, of_run, kind, json.loads(body), seq, value.hex())
             for t, station, of_run, kind, body, seq, value in rows

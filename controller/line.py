@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import structlog
 from config import DutModel, LineConfig
 from controller.clock import Clock
 from controller.instruments import LinkFactory
-from controller.journal import AuditEntry, Event, Journal
+from controller.journal import AuditEntry, Event, Journal, RunSummary
+from controller.recovery import NotTakenUpError, left_run
 from controller.results import Outcome, bare_result
 from controller.station import Station, StationServices
 from controller.status import status_of
@@ -47,6 +49,7 @@ class Line:
             report_dir=state_dir / "reports",
             changed=self._changed,
         )
+        self._models = models
         count = len(config.stations)
         self.stations = {
             name: Station(name, station, services, make_link(name), phase=index / count)
@@ -80,19 +83,29 @@ class Line:
         return all(result is True for result in confirmed)
 
     async def _settle_orphans(self) -> None:
-        """Runs a former daemon left without a result get one now: every run has exactly one."""
-        for summary in self.journal.unfinished_runs():
-            t = self.clock.now()
-            starts = self.journal.events(run=summary.run, kind="run.started", limit=1)
-            known = starts[0].body if starts else {}
-            result = bare_result(summary.run, summary.station, summary.started, t, DAEMON_ENDED, known)
-            body = {"verdict": str(Verdict.ERROR), "grade": None}
-            message = self.topics.result_message(summary.station, summary.run, t, result)
-            audit = AuditEntry(t, "evaline", "result", DAEMON_ENDED.reason, {"run": summary.run})
-            self.journal.commit_result(
-                Event(t, summary.station, summary.run, "run.ended", body), result, [message], audit
-            )
+        """Runs a former daemon left are taken up by their stations, or get their result now: every run has one."""
+        for summary in reversed(self.journal.unfinished_runs()):
+            station = self.stations.get(summary.station)
+            try:
+                if station is None or station.left is not None:
+                    raise NotTakenUpError("its station has no place for it")
+                with self.clock.hold():
+                    arguments = (self.journal, summary, self._models, self.clock.now())
+                    station.left = await asyncio.to_thread(left_run, *arguments)
+            except NotTakenUpError as why:
+                reason = ": ".join(filter(None, (DAEMON_ENDED.reason, str(why))))
+                self._settle(summary, replace(DAEMON_ENDED, reason=reason))
         await self.journal.flush()
+
+    def _settle(self, summary: RunSummary, outcome: Outcome) -> None:
+        t = self.clock.now()
+        starts = self.journal.events(run=summary.run, kind="run.started", limit=1)
+        known = starts[0].body if starts else {}
+        result = bare_result(summary.run, summary.station, summary.started, t, outcome, known)
+        body = {"verdict": str(outcome.verdict), "grade": None}
+        message = self.topics.result_message(summary.station, summary.run, t, result)
+        audit = AuditEntry(t, "evaline", "result", outcome.reason, {"run": summary.run})
+        self.journal.commit_result(Event(t, summary.station, summary.run, "run.ended", body), result, [message], audit)
 
     # ------------------------------------------------------------------------------------------ watching
 

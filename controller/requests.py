@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from controller.clock import Clock
 from controller.instruments import Instruments
-from controller.journal import Journal
+from controller.journal import Event, Journal
 from controller.run import Run, run_data
 from controller.sampler import Sampler
 from drivers import InstrumentError
@@ -39,6 +40,7 @@ from sequences import (
 POLL = 0.2  # s of line time between two looks at a measurement that runs
 READ_CODE_WITHIN = 10.0  # s for a reader to find a code
 PERIODS_AT_MOST = 12.0  # of a frequency, and so many seconds more, that one point of a spectrum may take
+MEASURED = "measured"  # what a measure step worked out, in the journal
 STEP_FUNCTIONS = "evaline.steps"  # the entry points that python steps may name
 
 
@@ -190,11 +192,15 @@ class Requests:
             data = run_data(columns, rows if len(rows) else np.empty((0, len(columns))), run.records)
             arguments = (run.recipe, run.program.context, data, request.scope, request.measurements)
             results = await asyncio.to_thread(analyse_some, *arguments)
-        run.interim |= {result.measurement.name: result for result in results}
+        measured = run.measured(results)
+        found = {result.measurement.name: measured.get(result.measurement.name) for result in results}
+        run.interim |= found
+        body = {name: value and asdict(value) for name, value in found.items()}
+        self._journal.append(Event(self._clock.now(), run.station, run.id, MEASURED, {"measurements": body}))
         return {result.measurement.name: result.value for result in results}
 
     def _provisional(self) -> tuple[str | None, bool]:
-        measured = self._run.measured(self._run.interim.values())
+        measured = {name: value for name, value in self._run.interim.items() if value is not None}
         return grade(self._rules, measured, Verdict.PASS).grade, is_certain(self._rules, measured, Verdict.PASS)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config import DutModel
-from controller.journal import Journal
+from controller.journal import Event, Journal
 from sequences import (
     Bound,
     Context,
@@ -85,12 +85,16 @@ class Run:
     records: list[StepRecord] = field(default_factory=list)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     results: list[MeasurementResult] = field(default_factory=list)
-    interim: dict[str, MeasurementResult] = field(default_factory=dict)
+    interim: dict[str, Measured | None] = field(default_factory=dict)  # what measure steps worked out
 
     def __post_init__(self) -> None:
         self.dut = dut_of(self.model)
         context = Context(self.dut, self.capacity_estimate, self.soc, self.limits.roles)
         self.program = Program(self.recipe, context)
+        self.bind_to_limits()
+
+    def bind_to_limits(self) -> None:
+        """What the recipe bounds, within what the station stands."""
         safety, takes_empty = self.recipe.safety, self.recipe.takes_empty
         self.bounds = effective_bounds(safety, self.dut, self.limits, takes_empty=takes_empty)
 
@@ -123,8 +127,14 @@ class Run:
         }
 
 
+COUNTERS, COUNTERS_EVERY = "run.counters", 5.0  # s without a sample kept after which the counters are
+
+
 class Recorder:
-    """Writes a run's samples to the journal, one row each; the running step's rule says which."""
+    """Writes a run's samples to the journal, one row each; the running step's rule says which.
+
+    Where it keeps few, the counters are written by themselves: after a crash the run goes on from the newest ones.
+    """
 
     def __init__(self, journal: Journal, run: Run) -> None:
         self._journal, self._run = journal, run
@@ -132,6 +142,7 @@ class Recorder:
         self._channels = 0
         self._keeper = Keeper(run.dut.rated_capacity)
         self._index = 0
+        self._written_at = run.started
 
     def begin(self, index: int, rule: Record | None) -> None:
         """Samples from here on are this step run's."""
@@ -146,6 +157,10 @@ class Recorder:
     def add(self, sample: Sample) -> None:
         for kept in self._keeper.keep(sample):
             self._write(kept)
+        if sample.t - self._written_at >= COUNTERS_EVERY:
+            self._written_at = sample.t
+            body = {"counters": asdict(sample.counters)} | {name: sample.good(name) for name in ("current", "voltage")}
+            self._journal.append(Event(sample.t, self._run.station, self._run.id, COUNTERS, body))
 
     def end(self) -> None:
         """A step ends here: its last sample is kept, whatever its rule."""
@@ -153,6 +168,7 @@ class Recorder:
             self._write(kept)
 
     def _write(self, sample: Sample) -> None:
+        self._written_at = sample.t
         if len(sample.temperatures) != self._channels or not self._columns:
             self._channels = len(sample.temperatures)
             cells = tuple(f"cell_{n:03d}" for n in range(1, self._run.dut.series_cells + 1))

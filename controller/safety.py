@@ -38,14 +38,14 @@ class Safety:
         self._raised: set[str] = set()
         self._last_good: dict[str, float] = {}
         self._beat: tuple[float, float] | None = None
-        self._armed_at: float | None = None
+        self._began: float | None = None  # None while it is not armed
         self._tolerated: frozenset[str] = frozenset()
         self._contactors_closed = False
 
-    def arm(self, bounds: list[Bound], t: float, tolerated: frozenset[str] = frozenset()) -> None:
-        """`tolerated` are faults of the BMS that do not end this run."""
+    def arm(self, bounds: list[Bound], t: float, tolerated: frozenset[str] = frozenset(), elapsed: float = 0.0) -> None:
+        """`tolerated` are faults of the BMS that do not end this run; `elapsed`, s, is what it has behind it."""
         self._tolerated = tolerated
-        self._bounds, self._armed_at, self._contactors_closed = bounds, t, False
+        self._bounds, self._began, self._contactors_closed = bounds, t - elapsed, False
         self._passed_since.clear()
         self._reported.clear()
         self._raised.clear()
@@ -62,11 +62,11 @@ class Safety:
         self._contactors_closed = closed
 
     def disarm(self) -> None:
-        self._armed_at = None
+        self._began = None
 
     def judge(self, sample: Sample) -> list[Alarm]:
         """New alarms of this sample; each is raised once until its cause is gone."""
-        if self._armed_at is None:
+        if self._began is None:
             return []
         conditions = [
             *self._chain(),
@@ -94,7 +94,7 @@ class Safety:
             case "throughput":
                 return sample.counters.charged_ah + sample.counters.discharged_ah
             case "total_time":
-                return sample.t - (self._armed_at or sample.t)
+                return sample.t - (self._began or sample.t)
             case _:
                 return sample.good(signal)
 

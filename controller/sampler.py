@@ -63,9 +63,9 @@ class Sampler:
             if self._waiting is not None:
                 self._waiting.cancel()  # do not sleep out the old period
 
-    def reset_counters(self) -> None:
-        """A run begins: Ah and Wh count from zero."""
-        self._counters = Counters()
+    def reset_counters(self, counters: Counters | None = None) -> None:
+        """A run begins: Ah and Wh count from zero, or from where an interrupted run had come."""
+        self._counters = counters or Counters()
         self._last_power = None
 
     def run_in(self, group: asyncio.TaskGroup, phase: float = 0.0) -> None:

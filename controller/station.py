@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import structlog
 from config import DutModel, StationConfig
 from controller.arming import arm_cycler, close_contactors
 from controller.clock import Clock
-from controller.engine import Engine, Progress, RunFailedError
+from controller.engine import Engine, Interrupted, Progress, RunFailedError
 from controller.instruments import Instruments, LinkFactory
 from controller.journal import AuditEntry, Event, Journal, JournalError
 from controller.outputs import QUIET_CURRENT, OffStep, switch_off
 from controller.records import StationRecords
+from controller.recovery import RECIPE, RECOVERED, RESTARTED, LeftRun, reasons_against_going_on, recipe_body
 from controller.results import COMPLETED, Outcome, result_within
 from controller.run import Run, forecast_of
 from controller.safety import Alarm, Safety
@@ -39,7 +41,7 @@ from controller.surroundings import AnswerRefusedError, Question, RunSurrounding
 from controller.topics import Topics
 from controller.tower import tower_of
 from drivers import InstrumentError
-from sequences import GradeRules, Sample, Verdict
+from sequences import Counters, GradeRules, Sample, Verdict
 
 log = structlog.get_logger()
 
@@ -70,6 +72,7 @@ class _ActiveRun:
     run: Run
     engine: Engine
     surroundings: RunSurroundings
+    left: LeftRun | None = None  # how a former daemon left it, until people resume it
     attempt: asyncio.Task[Outcome] | None = None
     acting: asyncio.Task[None] | None = None
     interruption: Outcome | None = None
@@ -94,6 +97,7 @@ class Station:
         self.latest: Sample | None = None
         self._records = StationRecords(name, services.clock, services.journal, services.topics)
         self._active: _ActiveRun | None = None
+        self.left: LeftRun | None = None  # what a former daemon left, until the station is ready for it
         self._group: asyncio.TaskGroup | None = None
         self._moves = 0  # transitions so far: tells whether something has overtaken an acting state's work
         self._moved = asyncio.Event()  # set by the next transition, and then replaced
@@ -131,7 +135,7 @@ class Station:
             self._enter(State.RESETTING, "evaline", "daemon started")
             self.sampler.run_in(group, self._phase)
             group.create_task(self._show_on_tower())
-            await self._act(self._reset)
+            await self._made_ready(self._act(self._reset))
             group.create_task(self._keep_connected())
 
     async def _keep_connected(self) -> None:
@@ -226,17 +230,30 @@ class Station:
         body = run.identity
         message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
         self._journal.append(Event(run.started, self.name, run.id, "run.started", body), [message])
+        self._records.note(run, RECIPE, recipe_body(run, request))
+        active = self._activate(run)
+        self._command(Command.START, request.author, request.reason)
+        self._go_to_end(active)
+        return run.id
+
+    def _activate(self, run: Run, left: LeftRun | None = None) -> _ActiveRun:
+        """The run is this station's from here on."""
         surroundings = RunSurroundings(
             run, self.instruments, self._clock, self._safety, self._journal, self._services.topics,
-            self._hold_for_recipe, lambda: self._services.changed(self),
+            self._hold_for_recipe, lambda: self._services.changed(self), told=left.told if left else 0,
         )  # fmt: skip
-        rules = self._services.grade_rules.for_battery(run.dut)
-        engine = Engine(self.instruments, self.sampler, self._clock, self._journal, run, rules, surroundings)
-        self._active, self.alarms = _ActiveRun(run, engine, surroundings), []
-        self._command(Command.START, request.author, request.reason)
+        rules, interrupted = self._services.grade_rules.for_battery(run.dut), None
+        if left is not None:
+            position = left.position
+            prepare = partial(self._prepare_left, left)
+            interrupted = Interrupted(left.how, position.since, position.held, prepare, left.finish)
+        parts = (self.instruments, self.sampler, self._clock, self._journal, run, rules, surroundings, interrupted)
+        self._active, self.alarms = _ActiveRun(run, Engine(*parts), surroundings, left), []
+        return self._active
+
+    def _go_to_end(self, active: _ActiveRun) -> None:
         assert self._group is not None
-        self._group.create_task(self._run_to_end(self._active))
-        return run.id
+        self._group.create_task(self._run_to_end(active))
 
     async def plan(self, request: StartRequest) -> tuple[Run, list[Reason]]:
         """The run that is asked for, with its forecast, and everything that is against its start now; starts nothing.
@@ -304,7 +321,10 @@ class Station:
         await self._owned(self._act(self._active.engine.hold), self._active)
 
     async def resume(self, author: str, reason: str = "") -> None:
-        """Go on where the run was held or suspended."""
+        """Go on where the run was held or suspended. One that a former daemon left is judged like a start before it
+        goes on; raises StartRefusedError with every reason."""
+        if self.state is State.HELD and self._active is not None and self._active.left is not None:
+            await self._judge_left(self._active.left, author, reason)
         self._accept(Command.UNSUSPEND if self.state is State.SUSPENDED else Command.UNHOLD, author, reason)
         assert self._active is not None
         await self._owned(self._act(self._active.engine.resume), self._active)
@@ -339,12 +359,22 @@ class Station:
     async def reset(self, author: str, reason: str = "") -> None:
         """Make ready for the next battery: outputs confirmed off, then IDLE; else STOPPED with an alarm."""
         self._accept(Command.RESET, author, reason)
-        await self._owned(self._act(self._reset))
+        await self._owned(self._made_ready(self._act(self._reset)))
+
+    async def _made_ready(self, resetting: Coroutine[Any, Any, None]) -> None:
+        """After a reset: a run that a former daemon left comes before any other."""
+        await resetting
+        if self.state is State.IDLE and self.left is not None:
+            self._take_up(self.left)
 
     async def _reset(self) -> None:
         self.alarms = []
         await self.instruments.connect()
         await self._reset_interlock()
+        if self.left is not None and "cycler" in self.instruments.identities:
+            with suppress(InstrumentError):  # then it is not confirmed off either, and the next reset looks again
+                reading = await self.instruments.call("cycler", self.instruments.cycler.read)
+                self.left.estimate(reading.output_on, self._clock.now(), self.config.watchdog_s)
         off = await self._switch_off()
         await self.sampler.beat()  # the PLC is ready only while it hears from us
         await self.sampler.scan()  # IDLE means that a start can be judged
@@ -357,6 +387,52 @@ class Station:
             with suppress(InstrumentError):  # it stays latched, and the next start says so
                 await self.instruments.call("interlock", self.instruments.interlock.reset)
 
+    # ---------------------------------------------------------------------------- a run that a former daemon left
+
+    def _take_up(self, left: LeftRun) -> None:
+        """It stands HELD, everything off, until people resume it or abort it; one at its end gets its result."""
+        run, self.left = left.run, None
+        left.estimate(False, self._clock.now(), self.config.watchdog_s)  # if it could not be looked at: it is off now
+        active = self._activate(run, left)
+        self._records.note(run, RECOVERED, left.body)
+        if left.finish is None:
+            self._raise_alarm(Alarm("W-RECOVERY", left.notice, trip=False))
+        self._enter(State.HELD if left.finish is None else State.EXECUTE, "evaline", "left by a former daemon")
+        self._go_to_end(active)
+
+    async def _judge_left(self, left: LeftRun, author: str, reason: str) -> None:
+        """As before a start, and whether the battery is still as it was left."""
+        run, request = left.run, left.request
+        await self._reset_interlock()  # whoever resumes has looked, as whoever resets
+        await self.sampler.scan(fresh=True)
+        run.limits = station_limits(self.config, self.instruments)
+        arguments = (request, run.model, run.limits, self._services.grade_rules)
+        reasons: list[Reason] = []
+        try:
+            with self._clock.hold():
+                await asyncio.to_thread(checked_recipe, *arguments)
+        except RecipeError as error:
+            hint = "the station is another one than the run was started on: abort it"
+            reasons += [Reason("E-RECIPE", line, hint) for line in error.lines]
+        reasons += reasons_against(
+            request, run.model, run.recipe, self.config, self.instruments, self.sampler, self.latest
+        )
+        reasons += reasons_against_going_on(left, self.latest)
+        if reasons:
+            refused = StartRefusedError(reasons)
+            detail = {"station": self.name, "code": run.code, "reasons": refused.codes}
+            self._records.audit(run, author, "resume refused", reason, detail)
+            raise refused
+
+    async def _prepare_left(self, left: LeftRun) -> None:
+        """As before its start; counters and bounds go on from where they were."""
+        left.run.bind_to_limits()
+        await self._prepare(left.run, left.counters, left.elapsed)
+        if left.how == "restart":
+            self._records.note(left.run, RESTARTED, left.begin_anew())
+        assert self._active is not None
+        self._active.left = None
+
     # ------------------------------------------------------------------------------------------- the run
 
     async def _run_to_end(self, active: _ActiveRun) -> None:
@@ -368,6 +444,8 @@ class Station:
             await asyncio.wait({active.attempt})
             if not active.attempt.cancelled():
                 outcome = active.attempt.result()
+            if outcome is not COMPLETED and active.acting is not None:
+                active.acting.cancel()  # there is nothing to hold or resume any more
             active.attempt = None
         outcome = active.interruption or outcome
         if outcome is not COMPLETED and self.state not in (State.ABORTING, State.STOPPING, State.COMPLETING):
@@ -384,14 +462,8 @@ class Station:
 
     async def _execute(self, active: _ActiveRun) -> Outcome:
         """STARTING and EXECUTE; every way a run can end by itself, as its outcome."""
-        try:
-            async with asyncio.timeout(DEADLINE[State.STARTING]):
-                await self._prepare(active.run)
-        except TimeoutError:
-            return Outcome(Verdict.ERROR, "E-DEADLINE", f"STARTING took over {DEADLINE[State.STARTING]:g} s")
-        except InstrumentError as error:
-            return self._instrument_failed(error)
-        self._enter(State.EXECUTE, "evaline")
+        if active.left is None and (failed := await self._start(active.run)) is not None:
+            return failed
         try:
             finish = await active.engine.execute()
         except RunFailedError as error:
@@ -400,7 +472,7 @@ class Station:
             return self._instrument_failed(error)
         while self.state is not State.EXECUTE:  # held while it ended: complete when it is resumed
             await self._moved.wait()
-        if finish.verdict.rank >= Verdict.ABORTED.rank:
+        if finish.aborted:
             return Outcome(finish.verdict, "E-STEP-ABORTED", f"{finish.step}: {finish.reason}")
         self._command(Command.COMPLETE, "evaline", "recipe ended")
         if not finish.reason:
@@ -412,13 +484,26 @@ class Station:
         self._raise_alarm(Alarm(error.code, str(error), trip=True))
         return Outcome(Verdict.ERROR, error.code, str(error))
 
-    async def _prepare(self, run: Run) -> None:
-        """Everything armed, contactors closed and seen closed; the safety watches from before they close."""
+    async def _start(self, run: Run) -> Outcome | None:
+        """STARTING; how the run ends when that fails."""
+        try:
+            async with asyncio.timeout(DEADLINE[State.STARTING]):
+                await self._prepare(run)
+        except TimeoutError:
+            return Outcome(Verdict.ERROR, "E-DEADLINE", f"STARTING took over {DEADLINE[State.STARTING]:g} s")
+        except InstrumentError as error:
+            return self._instrument_failed(error)
+        self._enter(State.EXECUTE, "evaline")
+        return None
+
+    async def _prepare(self, run: Run, counters: Counters | None = None, elapsed: float = 0.0) -> None:
+        """Everything armed, contactors closed and seen closed; the safety watches from before they close. An
+        interrupted run has counters already, and a time (s) that its safety counts."""
         volts = (self.latest.good("battery_voltage") if self.latest else None) or run.dut.nominal_voltage
         await arm_cycler(self.instruments, run, self.config.watchdog_s, volts)
-        self.sampler.reset_counters()
+        self.sampler.reset_counters(counters)
         tolerated = tolerated_faults(run.recipe, self.sampler.battery)
-        self._safety.arm(run.bounds, self._clock.now(), tolerated)
+        self._safety.arm(run.bounds, self._clock.now(), tolerated, elapsed)
         await close_contactors(self.instruments, self._clock)
         await self.sampler.scan(fresh=True)
         self._safety.expect_contactors(closed=True)
@@ -443,19 +528,23 @@ class Station:
             if alarm.trip:
                 trip = alarm.message if alarm.quarantine else ""
                 self._interrupt(Outcome(Verdict.ABORTED, alarm.code, alarm.message, trip))
-        if self._active is not None:
-            self._active.engine.feed(sample)
-        elif self.state in QUIET_STATES:
+        active = self._active
+        if active is not None:
+            active.engine.feed(sample)
+        if self.state in QUIET_STATES if active is None else self.state is State.HELD and active.left is not None:
             self._refuse_stray_current(sample)
         self._services.changed(self)
 
     def _refuse_stray_current(self, sample: Sample) -> None:
-        """No current without a run, whoever switched it on."""
+        """No current without a run that may, whoever switched it on."""
         current, output_on = sample.good("current") or 0.0, sample.good("output_on") == 1
         if not output_on and abs(current) <= QUIET_CURRENT:
             return
         message = f"the output is {'on' if output_on else 'off'} and {current:g} A flow without a run"
         self._raise_alarm(Alarm("E-STRAY-CURRENT", message, trip=True))
+        if self._active is not None:
+            self._interrupt(Outcome(Verdict.ERROR, "E-STRAY-CURRENT", message))
+            return
         self._command(Command.ABORT, "evaline", message)
         assert self._group is not None
         self._group.create_task(self._act(self._off))

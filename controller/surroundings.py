@@ -45,15 +45,16 @@ class Question:
 
 
 class RunSurroundings:
-    """One run's. `stand_still` asks the station for a hold; `changed` tells who watches it."""
+    """One run's. `stand_still` asks the station for a hold; `changed` tells who watches it; `told` is how many events
+    for the MES it has behind it."""
 
     def __init__(
         self, run: Run, instruments: Instruments, clock: Clock, safety: Safety, journal: Journal, topics: Topics,
-        stand_still: Callable[[str], None], changed: Callable[[], None],
+        stand_still: Callable[[str], None], changed: Callable[[], None], told: int = 0,
     ) -> None:  # fmt: skip
         self._run, self._instruments, self._clock, self._safety = run, instruments, clock, safety
         self._journal, self._topics, self._changed = journal, topics, changed
-        self._told = self._asked = 0
+        self._told, self._asked = told, 0
         self.stand_still = stand_still
         self.question: Question | None = None
 

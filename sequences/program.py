@@ -6,9 +6,9 @@ and shows the next sample; the dry run does the same against a battery model. Ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sequences import inquiries, runs
 from sequences.actions import Action, Answer, Drive, Ended, NoCurrent, Request, StandStill, WorkOut
@@ -16,7 +16,8 @@ from sequences.condition import ABORT, FAIL, NEXT, End, Route, Watch
 from sequences.expression import Evaluation, coherent
 from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat, Step, While
 from sequences.recipe import MAX_STEP_RUNS, Recipe, walk
-from sequences.record import StepRecord
+from sequences.record import Decision, Knowledge, StepRecord, StepStart
+from sequences.replay import Event, ReplayError, Story
 from sequences.safety import Safety
 from sequences.sample import Counters, Sample
 from sequences.step import (
@@ -46,6 +47,7 @@ from sequences.step import (
     SetTemperature,
     StepBase,
     WaitUntil,
+    looks_back,
 )
 from sequences.verdict import Verdict
 from sequences.view import Context, Rates, View
@@ -112,22 +114,25 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A step run that began: its place in the run, its label, the step, and the safety blocks besides the recipe's."""
+    """A step run that began: its place in the run, its label, the step, the safety blocks besides the recipe's, and
+    when it began."""
 
     index: int
     label: str
     kind: str
     step: StepBase
     own_safeties: tuple[Safety, ...]
+    start: StepStart
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How the recipe ended: its verdict so far, and why when it is not a pass."""
+    """How the recipe ended: its verdict so far, and why when it is not a pass; `aborted` when a route said so."""
 
     verdict: Verdict
     reason: str = ""
     step: str = ""
+    aborted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ class Turn:
     """What came of a moment: what the engine shall do, what began and ended, and the end of it all."""
 
     directives: tuple[Directive, ...] = ()
-    events: tuple[Begun | StepRecord, ...] = ()
+    events: tuple[Begun | StepRecord | Decision, ...] = ()
     finish: Finish | None = None
 
 
@@ -150,6 +155,7 @@ class _Done:
 
 
 Result = _Done | None
+TakeUp = Literal["resume", "repeat"]
 
 
 class _Node(Protocol):
@@ -162,10 +168,17 @@ class _Node(Protocol):
     def cancel(self, now: Moment, why: str) -> None: ...
 
 
-class Program:
-    """One run of a recipe. `active` are the step runs that are at work, those that drive the cycler first."""
+# the beginning of a replay: nothing that is told of is judged by it
+_BEFORE = Moment(Sample(0.0, {}), 0.0)
 
-    def __init__(self, recipe: Recipe, context: Context) -> None:
+
+class Program:
+    """One run of a recipe. `active` are the step runs that are at work, those that drive the cycler first.
+
+    The first step run gets the index `first`; an interrupted run whose recipe begins anew has some behind it.
+    """
+
+    def __init__(self, recipe: Recipe, context: Context, first: int = 0) -> None:
         self.recipe, self.context = recipe, context
         self.rates = Rates()
         self.active: list[LeafNode] = []
@@ -173,10 +186,12 @@ class Program:
         self._dimensions: dict[str, Mapping[str, str]] = {}  # of the names of each scope's recipe
         self._root = _Sequence(self, recipe.steps, _Place(recipe))
         self._directives: list[Directive] = []
-        self._events: list[Begun | StepRecord] = []
+        self._events: list[Begun | StepRecord | Decision] = []
+        self._ended: list[StepBase] = []  # the newest alone
         self._passed_over: list[_Done] = []  # what was not a pass and yet did not end the run
         self._keys = 0
-        self._index = 0
+        self._index = first
+        self.story: Story | None = None  # what is gone through again
         self._entered = 0
         self._flowing = False
         self._held_total: float | None = None
@@ -188,6 +203,43 @@ class Program:
     def update(self, now: Moment) -> Turn:
         self._show(now)
         return self._turn(self._root.update(now))
+
+    def replay(self, events: Iterable[Event]) -> Finish | None:
+        """Instead of a start: become what the run was when the last of these had happened. Returns its end, if it had
+        come. The steps that had begun and not ended are then at work; nothing is asked of anybody.
+
+        Raises ReplayError when the events are not those of this recipe, or end in the middle of a moment.
+        """
+        self.story = story = Story(events)
+        result = self._root.start(_BEFORE)
+        while result is None and story:
+            left = len(story)
+            result = self._root.update(_BEFORE)
+            if len(story) == left:
+                break
+        if story:
+            raise ReplayError(f"{story.next_label} is told of, but the run had come to another place")
+        self.story = None
+        self._directives.clear()
+        self._events.clear()
+        self._flowing = False
+        return None if result is None else self._finish(result)
+
+    @property
+    def next_index(self) -> int:
+        """Of the next step run."""
+        return self._index
+
+    @property
+    def stands_in(self) -> list[StepBase]:
+        """The steps at work; where the recipe has asked for a hold, the one that ended last."""
+        return [leaf.step for leaf in self.active] or self._ended[-1:]
+
+    def take_up(self, now: Moment, how: TakeUp) -> Turn:
+        """Go on after a replay: steps at work are resumed or repeated, and a hold that the recipe asked for ends."""
+        for leaf in self.active:
+            leaf.interrupted = how
+        return self.update(replace(now, answers={key: Answer() for key in range(1, self._keys + 1)}))
 
     def _show(self, now: Moment) -> None:
         held = now.sample.t - now.t
@@ -211,7 +263,7 @@ class Program:
             cause, verdict = result, Verdict.ABORTED
         elif result.route.kind == "fail" and verdict.rank < Verdict.INCONCLUSIVE.rank:
             cause, verdict = result, Verdict.FAIL
-        return Finish(verdict, cause.reason, cause.step)
+        return Finish(verdict, cause.reason, cause.step, aborted=result.route.kind == "abort")
 
     # ---- what nodes need
 
@@ -246,16 +298,27 @@ class Program:
     def take_back(self, key: int, action: Action) -> None:
         self._directives.append(Directive(key, action, cancel=True))
 
-    def begin(self, leaf: LeafNode, label: str) -> int:
-        index, self._index = self._index, self._index + 1
-        self._events.append(Begun(index, label, leaf.step.step, leaf.step, tuple(leaf.own_safeties)))
+    def begin(self, leaf: LeafNode, label: str, now: Moment) -> StepStart:
+        if self.story is not None:
+            start = self.story.start_of(label)
+        else:
+            start = StepStart(self._index, label, now.sample.t, now.t, now.sample.counters)
+        self._index = start.index + 1
+        self._events.append(Begun(start.index, label, leaf.step.step, leaf.step, tuple(leaf.own_safeties), start))
         self.active.append(leaf)
         self.active.sort(key=lambda node: not node.owns_cycler)
-        return index
+        return start
+
+    def decide(self, label: str, judge: Callable[[], bool]) -> bool:
+        """What is judged between steps is told, and taken as told when the run is gone through again."""
+        taken = judge() if self.story is None else self.story.decision(label)
+        self._events.append(Decision(label, taken))
+        return taken
 
     def end(self, leaf: LeafNode, record: StepRecord) -> None:
         self._events.append(record)
         self.newest[record.scope, record.name] = record
+        self._ended = [leaf.step]
         self.active.remove(leaf)
 
     def view(self, now: Moment, step_time: float, at_start: Counters, answer: Answer | None) -> View:
@@ -276,6 +339,10 @@ class _Place:
     rounds: str = ""
     safeties: tuple[Safety, ...] = ()
     owns_cycler: bool = True
+
+    def label(self, name: str) -> str:
+        scope = f"{self.scope}/" if self.scope else ""
+        return f"{scope}{name}{self.rounds}"
 
     def of(self, step: StepBase, attempt: int) -> _Place:
         """A step's own: narrowed by it, and labelled when it is tried again."""
@@ -305,6 +372,7 @@ class LeafNode:
             ends.append(End(when=step.condition))
         self._watches = [Watch(end) for end in ends]
         self._waiting_for: dict[int, Action] = {}
+        self.interrupted: TakeUp | None = None
         self._began: float | None = None
         self._counters = Counters()
         self._started = 0.0
@@ -312,8 +380,7 @@ class LeafNode:
 
     @property
     def label(self) -> str:
-        scope = f"{self._place.scope}/" if self._place.scope else ""
-        return f"{scope}{self.step.name}{self._place.rounds}"
+        return self._place.label(self.step.name)
 
     @property
     def own_safeties(self) -> list[Safety]:
@@ -333,13 +400,20 @@ class LeafNode:
         return 0.0 if self._began is None else round(t - self._began, 6)  # Unix seconds in a double: 0.2 us
 
     def start(self, now: Moment) -> Result:
-        self.index = self._program.begin(self, self.label)
-        self._counters, self._started = now.sample.counters, now.sample.t
+        start = self._program.begin(self, self.label, now)
+        self.index, self._counters, self._started = start.index, start.counters, start.at
+        if self._program.story is not None:
+            self._began = start.t
+            return self._recall(self._program.story)
         if self.owns_cycler:
             self._program.rates.forget()
         return self._react(self._logic.start(self._view(now, None)), now)
 
     def update(self, now: Moment) -> Result:
+        if self._program.story is not None:
+            return self._recall(self._program.story)
+        if self.interrupted is not None:
+            return self._take_up(now)
         if self._began is None:  # its clock starts when its current flows
             self._began, self._started = now.t, now.sample.t
         answer = next((now.answers[key] for key in self._waiting_for if key in now.answers), None)
@@ -356,7 +430,40 @@ class LeafNode:
             reaction = self._overdue(now) or reaction
         return self._react(reaction, now)
 
+    def _recall(self, story: Story) -> Result:
+        """What happened to it before: its end, another beginning, or nothing so far."""
+        if story.starts_again(self.label):
+            self._program.active.remove(self)
+            return self.start(_BEFORE)
+        if (record := story.end_of(self.index)) is None:
+            return None
+        context = self._program.context
+        self._set(record.values)
+        context.measured |= record.measured
+        if (known := record.known) is not None:
+            context.capacity, context.soc, context.soc_at = known.capacity, known.soc, known.soc_at
+            context.full_at, context.grade_certain = known.full_at, known.grade_certain
+        self._program.end(self, record)
+        return _Done(record.route, record.verdict, record.reason, self.label)
+
+    def _take_up(self, now: Moment) -> Result:
+        """Go on in it, or begin it anew: it was interrupted."""
+        how, self.interrupted = self.interrupted, None
+        if how == "repeat":
+            self._program.active.remove(self)
+            self._began = None
+            return self.start(now)
+        # what was to be judged at a moment of its past was judged then
+        self._watches = [w for w in self._watches if w.end.at is None or w.end.at > self.step_time(now.t)]
+        # which way it went was found by the charge it began with
+        view = self._view(replace(now, sample=replace(now.sample, counters=self._counters)), None)
+        return self._react(self._logic.start(view), now)
+
     def cancel(self, now: Moment, why: str) -> None:
+        if self._program.story is not None:
+            if self._recall(self._program.story) is None:
+                raise ReplayError(f"nothing is told of the end of {self.label}")
+            return
         self._take_back()
         if self.step.drives and self.owns_cycler:
             self._program.direct(NoCurrent())
@@ -405,7 +512,13 @@ class LeafNode:
 
     def _close(self, ended: Ended, now: Moment) -> _Done:
         self._learn(ended, now)
-        counters = now.sample.counters
+        context, counters = self._program.context, now.sample.counters
+        names = self.step.measurements if isinstance(self.step, Measure) else []
+        route = ended.route
+        if ended.verdict is Verdict.ERROR:
+            route = self.step.on_error
+        elif ended.verdict is not Verdict.PASS:
+            route = self.step.on_fail
         record = StepRecord(
             index=self.index,
             name=self.step.name,
@@ -421,20 +534,18 @@ class LeafNode:
             charge=counters.net_ah - self._counters.net_ah,
             energy=counters.net_wh - self._counters.net_wh,
             values=ended.values,
+            route=route,
+            counters=counters,
+            measured={name: context.measured[name] for name in names if name in context.measured},
+            known=Knowledge(context.capacity, context.soc, context.soc_at, context.full_at, context.grade_certain),
         )
         self._program.end(self, record)
-        route = ended.route
-        if ended.verdict is Verdict.ERROR:
-            route = self.step.on_error
-        elif ended.verdict is not Verdict.PASS:
-            route = self.step.on_fail
         return _Done(route, ended.verdict, ended.reason, self.label)
 
     def _learn(self, ended: Ended, now: Moment) -> None:
         """Take over the variables, and the state of charge where this end makes it known."""
         context, step, counters = self._program.context, self.step, now.sample.counters
-        for name, value in ended.values.items():
-            context.know(name, None if value is None else value * coherent(self._dimensions.get(name, "number")))
+        self._set(ended.values)
         if not ended.complete or ended.verdict is not Verdict.PASS:
             return
         dut = context.dut
@@ -444,6 +555,11 @@ class LeafNode:
             context.know_soc(1.0, counters)
         elif emptied and step.cell_voltage <= dut.cell_voltage_min + EMPTY_WITHIN:
             context.know_soc(0.0, counters)
+
+    def _set(self, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            factor = coherent(self._dimensions.get(name, "number"))
+            self._program.context.know(name, None if value is None else value * factor)
 
     def _filled(self, ended: Ended) -> bool:
         """Whether this was a held charge, and ended because its current had fallen."""
@@ -492,7 +608,7 @@ class _Sequence:
 
     def update(self, now: Moment) -> Result:
         if self._standing is not None:
-            if self._standing[0] not in now.answers:
+            if not self._hold_ended(self._standing[0], now):
                 return None
             self._standing = None
             return self._enter(self._at + 1, now)
@@ -504,6 +620,12 @@ class _Sequence:
             self._program.take_back(*self._standing)
         elif self._child is not None:
             self._child.cancel(now, why)
+
+    def _hold_ended(self, key: int, now: Moment) -> bool:
+        label, story = self._place.label(self._steps[self._at].name), self._program.story
+        if story.decides(label) if story is not None else key in now.answers:
+            return self._program.decide(label, lambda: True)
+        return False
 
     def _enter(self, at: int, now: Moment, attempt: int = 0) -> Result:
         """Start the step at this place; steps that take no time are followed at once, without recursion."""
@@ -639,7 +761,9 @@ class _Choice(_Enclosing):
     def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
         if result is not None:
             return result
-        true = Evaluation(self._if.condition).true(self._program.scope(now))
+        judge = Evaluation(self._if.condition)
+        label = self._place.label(self._if.name)
+        true = self._program.decide(label, lambda: judge.true(self._program.scope(now)))
         return self._list(self._if.then if true else self._if.otherwise)
 
 
@@ -669,7 +793,10 @@ class _While(_Enclosing):
     def _next(self, result: _Done | None, now: Moment) -> _Node | _Done:
         if result is not None and result.route.kind != "next":
             return result
-        if not self._condition.true(self._program.scope(now)):
+        if self._program.story is not None and looks_back(self._while.condition.root):
+            raise ReplayError(f"{self._while.name} looks back over what is not told")
+        label = self._place.label(self._while.name)
+        if not self._program.decide(label, lambda: self._condition.true(self._program.scope(now))):
             return _Done()
         if self._round == self._while.max_rounds:
             reason = f"{self._while.condition.text} after {self._round} rounds"
