@@ -65,9 +65,9 @@ class XmlTcpLinkConfig(Strict):
     """A server of XML messages that end with two line feeds, a hash, CR and LF (Neware BTS); for several channels."""
 
     kind: Literal["xml_tcp"]
-    host: str
-    port: Port = 502
-    timeout_s: Positive = 2.0
+    host: Annotated[str, Field(description="Name or address of the server.")]
+    port: Annotated[Port, Field(description="Its TCP port.")] = 502
+    timeout_s: Annotated[Positive, Field(description="How long an answer may take, s.")] = 2.0
 
     @property
     def where(self) -> object:

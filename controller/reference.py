@@ -157,7 +157,7 @@ def _recipe(schema: Schema) -> Iterator[str]:
 
 
 def _named(name: str, dimension: str, text: Any) -> tuple[str, str, str]:
-    return f"`{name}`", next(iter(_units(dimension))), str(text)
+    return f"`{name}`", next(iter(_units(dimension)), ""), str(text)
 
 
 def _units(dimension: str) -> list[str]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
+from pydantic import ValidationError
 
 from config import read_document
 from controller.reference import SCHEMAS
-from sequences import Recipe
+from sequences import CcCv, If, Recipe, Rest
 from sequences.flow import STEP_TYPES
 from sequences.quantity import PARAMETER
 from sequences.schema import objects
@@ -201,3 +202,38 @@ def test_defaults_are_written_as_a_file_has_them() -> None:
     assert definitions["SetTemperature"]["properties"]["tolerance"]["default"] == "2 K"
     assert definitions["Rest"]["properties"]["on_fail"]["default"] == "fail"
     assert definitions["End"]["anyOf"][1]["properties"]["hold"]["default"] == "0 s"
+
+
+# ----------------------------------------------------------------------------------------------------- from Python
+
+
+def test_what_python_builds_is_the_document_that_people_would_write() -> None:
+    built = If(
+        name="if_warm",
+        condition="temperature_max > 30 degC",
+        then=[Rest(name="long", duration="1 h")],
+        otherwise=[CcCv(name="charge", current="C/3", cell_voltage="4.2 V", ends=["current <= C/20"], max_time="6 h")],
+    )
+    written = {
+        "step": "if", "name": "if_warm", "condition": "temperature_max > 30 degC",
+        "then": [{"step": "rest", "name": "long", "duration": "1 h"}],
+        "else": [{
+            "step": "cccv", "name": "charge", "current": "C/3", "cell_voltage": "4.2 V",
+            "ends": [{"when": "current <= C/20"}], "max_time": "6 h",
+        }],
+    }  # fmt: skip
+    assert built.to_data() == written
+    assert list(built.to_data())[:2] == ["step", "name"]
+    assert recipe_of(written).steps == [built]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"step": "if", "name": "i", "condition": "soc > 3 %", "then": [rest()], "otherwise": [rest("b")]},
+        {"step": "group", "name": "g", "steps": [rest()], "last": [rest("b")]},
+    ],
+)
+def test_names_that_only_python_needs_are_no_keys_of_a_document(step: Any) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        recipe_of(step)
