@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sequences import Dut, MeasurementResult, Recipe, RunData, StepRecord, Verdict, analyse
+from sequences import Context, Dut, MeasurementResult, Recipe, RunData, StepRecord, Verdict, analyse
 
 Build = Callable[[dict[tuple[str | int, ...], Any]], Recipe]
 
@@ -64,7 +64,7 @@ def whole_run() -> Script:
 
 
 def measured(run: RunData, recipe: Recipe, dut: Dut) -> dict[str, MeasurementResult]:
-    return {result.measurement.name: result for result in analyse(recipe, dut, run)}
+    return {result.measurement.name: result for result in analyse(recipe, Context(dut, dut.rated_capacity, 0.5), run)}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,181 @@
+"""Cells of a string against each other: spread, the one that ends the discharge and why, self-discharge."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from sequences.analysis import (
+    Estimate,
+    RestVoltage,
+    Segments,
+    Sweep,
+    UnmeasurableError,
+    cell_spread,
+    compare_cells,
+    find_pulses,
+    find_sweeps,
+    from_voltages,
+)
+from sequences.analysis.estimate import ROOT_12
+from sequences.analysis.series import resolution
+from sequences.measurement import CellSpread, SelfDischarge, WeakestCell
+from sequences.measuring.charge import nearest
+from sequences.measuring.samples import Array, MissingError, Rows, Samples, at_soc
+from sequences.record import StepRecord
+
+SETTLED_OVER = 60.0  # s at the end of a rest over which cells' voltages are averaged
+LEAST_APART = 3600.0  # s between two rests: below, nothing of a self-discharge is seen
+_FLOWED = 1e-3  # of the rated capacity: what may have flowed between them
+_CURRENT = 0.1  # a discharge's usual current, within this share
+_NEAR = 0.02  # of the capacity, to either side: over which a voltage curve's slope is taken
+_POLARISED = 0.2  # of that slope, which is taken under current: its standard uncertainty
+_FEWEST = 3
+
+
+def spread(s: Samples, source: CellSpread) -> Estimate:
+    record, soc = nearest(s, source.rest, source.soc)
+    found = cell_spread(s.cells, s.end(record))
+    detail = at_soc(soc.value if soc else None) | {
+        "rest_s": round(record.ended - record.started),
+        "lowest_cell": found.detail["lowest_cell"],
+        "highest_cell": found.detail["highest_cell"],
+    }
+    return replace(found, detail=detail)
+
+
+def weakest(s: Samples, source: WeakestCell) -> Estimate:
+    """Its number has no uncertainty; `margin_mv` tells how far the next one lay above it."""
+    row = s.end(s.last(source.until))
+    cells = s.run.cells[row]
+    if not cells.size or np.isnan(cells).any():
+        raise MissingError(
+            "a cell's voltage was not good at the end of the discharge", "방전 종료 시 정상이 아닌 셀 전압이 있음"
+        )
+    order = np.argsort(cells)
+    detail: dict[str, float | str] = {"voltage_v": float(cells[order[0]])}
+    if len(cells) > 1:
+        detail["margin_mv"] = round(1e3 * float(cells[order[1]] - cells[order[0]]), 3)
+    return Estimate(float(order[0] + 1), math.nan, "1", ((row, row),), detail | _why(s, row, int(order[0]) + 1))
+
+
+def _why(s: Samples, row: int, cell: int) -> dict[str, float | str]:
+    """The cause and its parts in Ah, where the discharge tells them."""
+    if not s.usable.size:
+        return {}
+    pulses = find_pulses(s.segments)
+    sweeps = [sweep for sweep in discharges(s.segments) if sweep.first < s.at(row) <= sweep.last + 1]
+    if not pulses or not sweeps:
+        return {}
+    try:
+        found = compare_cells(s.segments, sweeps[-1], max(pulses, key=lambda pulse: abs(pulse.current)))
+    except UnmeasurableError:
+        return {}
+    limiting = found.limits_discharge
+    if limiting.cell != cell:
+        return {}
+    parts: dict[str, float | str] = {f"{name}_ah": round(part.value, 3) for name, part in limiting.parts.items()}
+    return {"cause": str(limiting.cause)} | parts
+
+
+def discharges(segments: Segments) -> list[Sweep]:
+    return [sweep for sweep in find_sweeps(segments) if sweep.direction < 0]
+
+
+def self_discharge(s: Samples, source: SelfDischarge) -> Estimate:
+    """What the cell that lost most lost more than the median cell in 30 days, as a share of the rated capacity.
+
+    Against its neighbours, which relax, cool down and are measured alike, so that only what sets a cell apart is left;
+    how far the other cells scatter (1.4826 times their median deviation) is the least uncertainty of each.
+    """
+    first, second = s.runs(source.first)[-1], s.runs(source.second)[-1]
+    began, before = _settled(s, first)
+    ended, after = _settled(s, second)
+    seconds = float(s.t[ended[-1]] - s.t[began[-1]])
+    if seconds < LEAST_APART:
+        raise MissingError(
+            f"{seconds:.0f} s between {source.first} and {source.second}, {LEAST_APART:.0f} s are asked for",
+            f"{source.first} 와(과) {source.second} 사이가 {seconds:.0f} s 로, {LEAST_APART:.0f} s 이상이어야 함",
+        )
+    moved = s.run.columns["charged_ah"] + s.run.columns["discharged_ah"]
+    if (flowed := float(moved[ended[-1]] - moved[began[-1]])) > _FLOWED * s.dut.rated_capacity:
+        raise MissingError(
+            f"{flowed:.3g} Ah flowed between {source.first} and {source.second}",
+            f"{source.first} 와(과) {source.second} 사이에 {flowed:.3g} Ah 가 흐름",
+        )
+    if before.size < _FEWEST:
+        raise MissingError("fewer than three cells to compare", "비교할 셀이 3개보다 적음")
+    lost = before - after
+    middle = float(np.median(lost))
+    worst = int(np.argmax(lost))
+    scatter = 1.4826 * float(np.median(np.abs(lost - middle)))
+    rest = {name: float(np.median(volts)) for name, volts in (("before", before), ("after", after))}
+    reading = max(resolution(s.run.cells.ravel()) / ROOT_12, scatter / math.sqrt(2))
+
+    def rested(volts: Array, name: str, rows: Rows) -> RestVoltage:
+        voltage = Estimate(float(volts[worst]) - rest[name], reading, "V", ((int(rows[0]), int(rows[-1])),))
+        # the neighbours share the temperature, and their voltages change with it alike
+        return RestVoltage(voltage, float(s.t[rows[-1]]), 25.0)
+
+    slope = _slope(s, int(ended[-1]))
+    found = from_voltages(
+        rested(before, "before", began), rested(after, "after", ended), slope, LEAST_APART / 86400
+    ).charge
+    assert found is not None  # it was given a slope
+    detail: dict[str, float | str] = {
+        "cell": worst + 1,
+        "hours": round(seconds / 3600, 2),
+        "lost_mv": round(1e3 * float(lost[worst]), 3),
+        "median_cell_lost_mv": round(1e3 * middle, 3),
+        "slope_v": round(slope.value, 4),
+    }
+    return replace(found, detail=detail)
+
+
+def _settled(s: Samples, record: StepRecord) -> tuple[Rows, Array]:
+    """The rows at the end of a rest, and every cell's mean voltage over them."""
+    rows = s.rows(record)
+    rows = rows[s.t[rows] >= s.t[rows[-1]] - SETTLED_OVER]
+    cells = s.run.cells[rows]
+    if np.isnan(cells).any():
+        raise MissingError(
+            f"a cell's voltage was not good at the end of {record.label}",
+            f"{record.label} 종료 시 정상이 아닌 셀 전압이 있음",
+        )
+    return rows, cells.mean(axis=0)
+
+
+def _slope(s: Samples, row: int) -> Estimate:
+    """dV/dSOC of the cells' median at the state of charge of a row, in V, from the run's slowest discharge through it.
+
+    A state of charge of 1 is the rated capacity; 20 % uncertain, for it is taken under current.
+    """
+    net, series = s.net_ah[s.usable], s.series
+    here = float(s.net_ah[row])
+    found: list[tuple[float, Sweep]] = []
+    for sweep in discharges(s.segments):
+        current = -series.current[sweep.first : sweep.last + 1]
+        flowing = current[current > s.segments.rest_current]
+        if flowing.size and net[sweep.last] <= here <= net[sweep.first]:
+            found.append((float(np.median(flowing)), sweep))
+    if not found:
+        raise MissingError(
+            "no discharge of this run passed the state of charge of the rests",
+            "이 실행의 방전 중 휴지 시의 충전 상태를 지난 것이 없음",
+        )
+    usual, sweep = min(found, key=lambda pair: pair[0])
+    capacity = s.dut.rated_capacity
+    rows = np.arange(sweep.first, sweep.last + 1)
+    rows = rows[np.abs(-series.current[rows] - usual) <= _CURRENT * usual]
+    near = rows[np.abs(net[rows] - here) <= _NEAR * capacity]
+    volts = np.median(s.run.cells[s.usable[near]], axis=1) if near.size else np.zeros(0)
+    good = np.isfinite(volts)
+    if good.sum() < _FEWEST or np.ptp(net[near][good]) < _NEAR * capacity:
+        raise MissingError(
+            "the slowest discharge has too few samples there", "가장 느린 방전의 해당 구간에 샘플이 너무 적음"
+        )
+    share = (net[near][good] - here) / capacity
+    slope = float(np.polyfit(share, volts[good], 1)[0])
+    return Estimate(slope, _POLARISED * abs(slope), "V", ((int(s.usable[near[0]]), int(s.usable[near[-1]])),))
