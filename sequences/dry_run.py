@@ -40,11 +40,12 @@ from sequences.recipe import Recipe
 from sequences.record import Decision, StepRecord
 from sequences.safety import Safety
 from sequences.sample import Quality, Sample, Value
-from sequences.step import Pulse, StepBase
+from sequences.step import Ocv, Pulse, StepBase
 from sequences.verdict import Verdict
 from sequences.view import Context
 
 DRIVEN_STEP, RESTING_STEP = 10.0, 60.0  # s between two samples, where a step wants no finer ones
+SETTLING_STEP = 5.0  # s while the voltage is waited for
 FIRST_SAMPLES = 5  # of a step are taken a second apart: much is decided then
 MAX_SAMPLES = 400_000
 READING_TAKES = 1.0  # s
@@ -196,6 +197,8 @@ class _Rehearsal:
                 step = min(step, leaf.sample_period)
             if leaf.step_time(self._t) < FIRST_SAMPLES:
                 step = min(step, 1.0)
+            if isinstance(leaf.step, Ocv):
+                step = min(step, SETTLING_STEP)
             duration = getattr(leaf.step, "duration", None)
             if duration is not None and leaf.step_time(self._t) < duration:
                 step = min(step, duration - leaf.step_time(self._t))

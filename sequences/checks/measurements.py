@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from sequences.analysis.evaluation import MAX_ICA_RATE
 from sequences.checks.setpoints import demands
 from sequences.checks.subject import Subject, parts_of
 from sequences.findings import Finding, finding, nearest
@@ -42,7 +43,8 @@ from sequences.step import (
     WaitUntil,
 )
 
-SLOW = 0.1  # multiples of the rated capacity per hour
+# multiples of the rated capacity per hour: faster, polarisation bends the curve, or smears its peaks
+SLOW, SLOW_FOR_PEAKS = 0.1, MAX_ICA_RATE
 SOC_TOLERANCE = 0.10  # how far a pulse may lie from the state of charge that is asked for
 # steps that are over before there is a sample of them
 INSTANT = (Check, Compute, GradeNow, Measure, Publish, SetPoint)
@@ -121,11 +123,11 @@ class _Found:
         if isinstance(source, Efficiency | FastSoh) and key in ("charge", "discharge"):
             return _flows(step, charging=key == "charge")
         if isinstance(source, Degradation | IcaPeak):
-            return self._is_slow(step)
+            return self._is_slow(step, SLOW if isinstance(source, Degradation) else SLOW_FOR_PEAKS)
         return True
 
-    def _is_slow(self, step: Any) -> bool:
-        """Whether current flows in it, and none that is known to be more than slow."""
+    def _is_slow(self, step: Any, most: float) -> bool:
+        """Whether current flows in it, and none that is known to be more than this rate."""
         currents = [demand.current for demand in demands(step)]
         if not currents or None in currents or isinstance(step, Pulse):
             return False
@@ -135,7 +137,7 @@ class _Found:
             for c in currents
             if c is not None
         ]
-        return max(rates) <= SLOW * (1 + 1e-9)
+        return max(rates) <= most * (1 + 1e-9)
 
     # ---- in which order
 

@@ -100,6 +100,7 @@ def test_a_measurement_names_steps_that_can_give_it(kind: str, source: Data, cod
         ("insulation", {"during": "charge"}),
         ("degradation", {"during": "slow", "mode": "lli"}),
         ("ica_peak", {"during": "slow"}),
+        ("ica_peak", {"during": "discharge"}),  # at C/2
         ("at_end", {"signal": "temperature_max", "step": "discharge"}),
     ],
 )
