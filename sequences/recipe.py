@@ -274,7 +274,7 @@ class Recipe(Strict):
         names = _given_names() | signal_dimensions()
         variables: dict[str, str] = {}
         measured: dict[str, str] = {}
-        steps = [step for step, _ in walk(self.steps, parts=False) if says(type(step), "into")]
+        steps = [step for step, _ in walk(self.steps, parts=False) if says(step, "into")]
         measurements = sorted(self.measurements, key=lambda m: isinstance(m.source, FormulaOf))
 
         def settled(found: dict[str, str], work_out: Callable[[dict[str, str]], dict[str, str]]) -> bool:
@@ -332,7 +332,7 @@ def sets(step: Any, names: dict[str, str]) -> dict[str, str]:
         return {
             name: "number" if unit == "1" else parse_quantity(f"1 {unit}").dimension for name, unit in step.into.items()
         }
-    into = step.into if says(type(step), "into") else None
+    into = step.into if says(step, "into") else None
     kinds = {"acir": "resistance", "insulation": "insulation", "ocv": "voltage", "capacity": "charge"}
     return {into: kinds.get(step.step, "number")} if into else {}
 

@@ -122,9 +122,13 @@ class StepBase(Strict):
 
 
 @cache
-def says(kind: type[StepBase], key: str) -> bool:
-    """Whether a kind of step has a key."""
-    return key in kind.model_fields
+def _keys(kind: type[StepBase]) -> frozenset[str]:
+    return frozenset(kind.model_fields)
+
+
+def says(step: StepBase, key: str) -> bool:
+    """Whether its kind of step has a key."""
+    return key in _keys(type(step))
 
 
 def looks_back(node: Node) -> bool:
