@@ -129,6 +129,8 @@ def build_api(line: Line) -> FastAPI:
             await commands[command](body.author, body.reason)
         except RefusedCommandError as error:
             return _problem(409, error.code, str(error))
+        except StartRefusedError as error:  # a run that a former daemon left is judged like a start
+            return _not_started(error)
         return JSONResponse(status_of(station))
 
     @app.get("/api/runs")
