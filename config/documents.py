@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 MAX_BYTES = 256_000
 MAX_DEPTH = 40
-MAX_VALUES = 10_000  # the largest recipe of the library has a tenth of it
+MAX_VALUES = 8_000  # keys and values; the largest recipes of the library have a fifth of it
+MAX_LINE_VALUES = 60_000  # of a line file: some two hundred a station
 
 # libyaml's parser where PyYAML has it: the same events, several times as fast
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -104,8 +105,8 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
 class _Builder:
     """Makes data of the parser's events. `_open` holds the collections around the next value, with their paths."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, most_values: int) -> None:
+        self._source, self._most_values = source, most_values
         self._open: list[tuple[Any, Location]] = []
         self._keys: list[str | None] = []  # of each open mapping the key that waits for its value
         self._values = 0
@@ -150,8 +151,8 @@ class _Builder:
 
     def _admit(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         self._values += 1
-        if self._values > MAX_VALUES:
-            en, ko = f"more than {MAX_VALUES} keys and values", f"키와 값이 {MAX_VALUES}개를 넘습니다"
+        if self._values > self._most_values:
+            en, ko = f"more than {self._most_values} keys and values", f"키와 값이 {self._most_values}개를 넘습니다"
             raise self._fault(event, "E-YAML-SIZE", en, ko)
         if event.anchor:
             raise self._no_anchors(event)
@@ -195,11 +196,11 @@ def _place(event: yaml.Event) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
-def parse_document(text: str, source: str) -> Document:
+def parse_document(text: str, source: str, most_values: int = MAX_VALUES) -> Document:
     """Parse strict YAML; raises DocumentError with the position of the first fault."""
     if len(text) > MAX_BYTES:
         raise _too_large(source)
-    builder = _Builder(source)
+    builder = _Builder(source, most_values)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
@@ -224,7 +225,7 @@ def _too_large(source: str) -> DocumentError:
     return DocumentError("E-FILE-SIZE", source, en, ko=ko)
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, most_values: int = MAX_VALUES) -> Document:
     """Read and parse one file; raises DocumentError also for a missing, unreadable, oversized or non-UTF-8 file."""
     source = str(path)
     try:
@@ -240,7 +241,7 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         en, ko = f"not UTF-8 at byte {error.start}", f"{error.start}번째 바이트가 UTF-8이 아닙니다"
         raise DocumentError("E-FILE-UTF8", source, en, ko=ko) from None
-    return parse_document(text, source)
+    return parse_document(text, source, most_values)
 
 
 # --------------------------------------------------------------------------------- what is wrong with its content

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from config.documents import Document, first_validation_error, read_document
+from config.documents import MAX_LINE_VALUES, Document, first_validation_error, read_document
 from config.simulation import SimulationConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -273,7 +273,7 @@ def _check_bus(name: str, instrument: InstrumentConfig, owner: str, other: Instr
 
 def load_line(path: Path) -> LineConfig:
     """Read and validate a line file; raises DocumentError (code E-CONFIG) with line and column."""
-    return validate_line(read_document(path))
+    return validate_line(read_document(path, MAX_LINE_VALUES))
 
 
 def validate_line(document: Document) -> LineConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from config import InstrumentConfig, LineConfig, read_document, validate_line
+from config.documents import MAX_LINE_VALUES
 from config.line import (
     ModbusRtuLinkConfig,
     ModbusTcpLinkConfig,
@@ -66,7 +67,7 @@ def _text_link(link: SerialLinkConfig | XmlTcpLinkConfig) -> TextLink:
 
 def load_wired_line(path: Path) -> LineConfig:
     """A line file whose instruments can all be made; raises DocumentError with line and column. Opens nothing."""
-    document = read_document(path)
+    document = read_document(path, MAX_LINE_VALUES)
     line = validate_line(document)
     wires = Wires()
     for station, config in line.stations.items():
