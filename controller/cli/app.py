@@ -192,8 +192,9 @@ def run(
 def _show_plan(known: Settings, station: str, body: dict[str, Any], as_json: bool) -> int:
     """What a run would come to on that station's battery; 4 when its start would be refused."""
     from controller.cli.plan import plan_lines, refusal_lines
+    from controller.cli.run import rehearse
 
-    answer = _with_client(known, lambda client: client.plan(station, body))
+    answer = _with_client(known, lambda client: rehearse(client, station, body))
     lines = [*plan_lines(answer, known.lang), *refusal_lines(answer, known.lang)]
     print(json.dumps(answer, ensure_ascii=False) if as_json else "\n".join(lines))
     return 4 if answer["reasons"] else 0

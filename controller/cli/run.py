@@ -15,6 +15,8 @@ from controller.recipes import LIBRARY, library_ids, tables_sent
 
 SETTLE_WITHIN = 30.0  # wall s for a station to finish what it is doing before a start
 
+RESET_FIRST = ("COMPLETE", "STOPPED")  # states of a station whose last battery is done
+
 EXIT_OF_VERDICT = {"pass": 0, "marginal": 0, "fail": 5, "inconclusive": 5, "aborted": 6, "error": 1}
 
 
@@ -70,13 +72,21 @@ async def start_and_follow(client: Client, station: str, body: dict[str, Any], d
     raise ApiError(1, "E-DAEMON-GONE", [f"{message} [E-DAEMON-GONE]"])
 
 
+async def rehearse(client: Client, station: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What a run would come to, and what is against its start: not a state that `start_and_follow` would reset."""
+    plan = await client.plan(station, body)
+    if (await client.status())["stations"][station]["state"] in RESET_FIRST:
+        plan["reasons"] = [reason for reason in plan["reasons"] if reason["code"] != "E-STATE"]
+    return plan
+
+
 async def _become_idle(client: Client, station: str, author: str) -> None:
     """Wait for an acting state to end, and reset a station whose last battery is done. Other states are the start's."""
     was_reset = False
     try:
         async with asyncio.timeout(SETTLE_WITHIN):
             async for status in client.follow(station):
-                if status["state"] in ("COMPLETE", "STOPPED") and not was_reset:
+                if status["state"] in RESET_FIRST and not was_reset:
                     was_reset = True  # once: if it stays STOPPED, the start's refusal says why
                     await client.command(station, "reset", author, "next battery")
                 elif not status["state"].endswith("ING"):
