@@ -10,6 +10,7 @@ from sequences.flow import Path
 from sequences.text import Text
 
 Pair = tuple[str, str]  # English, Korean
+MANY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ def finding(code: str, path: Path, text: Pair, hint: Pair) -> Finding:
 def nearest(name: str, known: Iterable[str]) -> Pair:
     """What may have been meant: the nearest of the known names, or the first of them."""
     names = sorted(set(known) - {name})
+    if len(names) > MANY:  # a look at each would take its time
+        names = [known for known in names if known[0] == name[0]][:MANY]
     if close := difflib.get_close_matches(name, names, 1):
         return f"did you mean {close[0]!r}?", f"{close[0]!r} 을(를) 뜻했습니까?"
     few = ", ".join(names[:15]) + (", ..." if len(names) > 15 else "") or "-"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sequences.checks.subject import Subject, all_routes, parts_of, says, uses, written
+from sequences.checks.subject import Subject, all_routes, parts_of, uses
 from sequences.findings import Finding, Pair, finding
-from sequences.flow import Call, Group, If, Parallel, Path, Repeat, Step, While
+from sequences.flow import Call, Group, If, Parallel, Path, Repeat, Step, While, written
 from sequences.measurement import FormulaOf
-from sequences.step import GradeNow, Measure, Publish, Python
+from sequences.step import GradeNow, Measure, Publish, Python, says
 
 # ("name", a variable or a measurement) and ("step", one that has run)
 Fact = tuple[str, str]
@@ -140,6 +140,6 @@ def _given(step: Any) -> set[Fact]:
         case Call() if step.called is not None:
             facts |= {fact for fact in _facts(step.body.steps) if fact[0] == "name"}
         case _:
-            if says(type(step), "into") and step.into:
+            if says(step, "into") and step.into:
                 facts.add(("name", step.into))
     return facts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from sequences.checks.subject import Subject, all_routes, routes, written
+from sequences.checks.subject import Subject, all_routes, routes
 from sequences.condition import Route
 from sequences.findings import Finding, finding, nearest
-from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Path, Repeat, Step, While
+from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Path, Repeat, Step, While, written
 from sequences.recipe import MAX_STEP_RUNS
 from sequences.step import CcCv, Cv
 
@@ -177,7 +177,7 @@ def _runs_of(step: Step) -> int:
         case CapacityTest():
             count = step.rounds * len(step.steps)
         case Hppc():
-            count = sum(len(steps) for steps in step.rounds)
+            count = len(step.soc) * len(step.at(step.soc[0]))
         case Call():
             count = _runs(step.body.steps) if step.called is not None else 1
         case If():

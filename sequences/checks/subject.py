@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sequences.condition import End, Route
 from sequences.dut import Dut, StationLimits
 from sequences.expression import Expression, Name, Node, Operation
-from sequences.flow import Call, CapacityTest, Hppc, If, Parallel, Path, Step, While, bodies
+from sequences.flow import Call, CapacityTest, Hppc, If, Parallel, Path, Step, While, written
 from sequences.quantity import Current
 from sequences.recipe import Recipe
 from sequences.safety import RISING, CurrentBound, Narrowing, Safety
-from sequences.step import Check, Compute, Python, StepBase, WaitUntil
+from sequences.step import Check, Compute, Python, WaitUntil, says
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +137,15 @@ def drive(steps: list[Step]) -> bool:
     )
 
 
-def written(step: Any) -> list[tuple[Path, list[Step]]]:
-    """The lists of steps that are written inside a step."""
-    return [] if isinstance(step, CapacityTest | Hppc) else bodies(step)
-
-
 def parts_of(step: Any) -> list[Any]:
     """The steps that run when a step runs, those written inside it apart; each name once."""
-    if isinstance(step, CapacityTest | Hppc):
-        return list({part.name: part for _, parts in bodies(step) for part in parts}.values())
-    return [] if bodies(step) or step.step == "call" else [step]
+    match step:
+        case CapacityTest():
+            return step.steps
+        case Hppc():
+            return step.at(step.soc[0])
+        case _:
+            return [] if written(step) or isinstance(step, Call) else [step]
 
 
 def _seen(step: Any) -> frozenset[str]:
@@ -179,15 +178,9 @@ class Use:
     running: bool
 
 
-@cache
-def says(step: type[StepBase], key: str) -> bool:
-    """Whether a kind of step has a key."""
-    return key in step.model_fields
-
-
 def ends(step: Any) -> list[End]:
     """The ends of a step that may have some."""
-    return step.ends if says(type(step), "ends") else []
+    return step.ends if says(step, "ends") else []
 
 
 def uses(step: Any) -> Iterator[Use]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from sequences.checks.subject import Place, Subject, all_routes, routes, says, written
+from sequences.checks.subject import Place, Subject, all_routes, routes
 from sequences.findings import Finding, finding
-from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Path, Repeat, Step
-from sequences.step import Eis, Insulate, Ocv, Profile, Pulse, Rest, SetTemperature
+from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Path, Repeat, Step, written
+from sequences.step import Eis, Insulate, Ocv, Profile, Pulse, Rest, SetTemperature, says
 from sequences.view import RATE_WINDOW
 
 SHORTEST_SAMPLE = 0.01  # s; no instrument here is faster
@@ -37,7 +37,7 @@ def check_times(subject: Subject) -> Iterator[Finding]:
 
 def _zero(place: Place) -> Iterator[Finding]:
     step = place.step
-    found: list[Path] = [(key,) for key in _DURATIONS if says(type(step), key) and getattr(step, key) == 0.0]
+    found: list[Path] = [(key,) for key in _DURATIONS if says(step, key) and getattr(step, key) == 0.0]
     found += [("pulses", index, "duration") for index, pulse in enumerate(_pulses(step)) if pulse.duration == 0.0]
     for path in found:
         text = f"{place.name}: lasts no time", f"{place.name}: 지속 시간이 0입니다"

@@ -127,24 +127,24 @@ HOSTILE: dict[str, tuple[bytes | str, str]] = {
     "anchors": ("".join(f"- &a{k} x\n" for k in range(20_000)), "E-YAML-ALIAS"),
     "a long word": (VALID.replace("author: Evaline", "author: " + "x" * 200_000), "E-RECIPE"),
     "a long key": (VALID.replace("author:", "x" * 200_000 + ":"), "E-YAML-SYNTAX"),
-    "a long expression": (ENVELOPE + steps(f"{{step: check, name: c, that: {'(' * 200_000}}}"), "E-YAML-SYNTAX"),
+    "a long expression": (ENVELOPE + steps(f"{{step: check, name: c, that: {'(' * 200_000}}}"), "E-EXPR-SIZE"),
     "a long quoted expression": (
         ENVELOPE + steps(f"{{step: compute, name: c, value: '{'(' * 200_000}', into: x}}"),
         "E-EXPR-SIZE",
     ),
-    "unknown keys": (VALID + "".join(f"k{k}: 1\n" for k in range(4_000)), "E-RECIPE"),
+    "unknown keys": (VALID + "".join(f"k{k}: 1\n" for k in range(3_500)), "E-RECIPE"),
     "no step is one": (ENVELOPE + steps(*["{step: rset, name: x}"] * 190), "E-RECIPE"),
     "every step has every fault": (
         ENVELOPE + groups([f"{{step: cc, name: '{k}!', current: 1 V, cell_voltage: 5, what: 1}}" for k in range(700)]),
         "E-RECIPE",
     ),
-    "one name for all": (ENVELOPE + groups([REST % "same"] * 1_000), "E-NAME-TWICE"),
+    "one name for all": (ENVELOPE + groups([REST % "same"] * 900), "E-NAME-TWICE"),
     "unknown names": (
-        ENVELOPE + groups([f"{{step: compute, name: c{k}, value: no{k} + cell_max, into: v{k}}}" for k in range(900)]),
+        ENVELOPE + groups([f"{{step: compute, name: c{k}, value: no{k} + cell_max, into: v{k}}}" for k in range(700)]),
         "E-EXPR-NAME",
     ),
     "names of nothing": (
-        ENVELOPE + groups([f"{{step: publish, name: p{k}, event: e, values: [n{k}]}}" for k in range(800)]),
+        ENVELOPE + groups([f"{{step: publish, name: p{k}, event: e, values: [n{k}]}}" for k in range(600)]),
         "E-NAME-UNKNOWN",
     ),
     "formulas upside down": (
@@ -153,7 +153,7 @@ HOSTILE: dict[str, tuple[bytes | str, str]] = {
     ),
     "jumps": (
         ENVELOPE
-        + groups([f"{{step: rest, name: r{k}, duration: 1 s, on_fail: goto g0 max 999}}" for k in range(1_000)]),
+        + groups([f"{{step: rest, name: r{k}, duration: 1 s, on_fail: goto g0 max 999}}" for k in range(800)]),
         "E-LOOP-SIZE",
     ),
     "loops in loops": (
@@ -167,7 +167,7 @@ HOSTILE: dict[str, tuple[bytes | str, str]] = {
             f"{{step: hppc, name: h{k}, soc: [{', '.join(f'{99 - n} %' for n in range(20))}], current: 1C, rest: 1 h, "
             "max_time: 4 h, pulses: [{direction: charge, current: 9C, duration: 1 s, rest: 1 s}], "
             "cell_voltage_min: 1 V, cell_voltage_max: 9 V}"
-            for k in range(150)
+            for k in range(100)
         )),
         "E-CURRENT-SAFETY",
     ),
@@ -225,12 +225,12 @@ def test_no_text_costs_much_work_or_memory(name: str, tmp_path: Path) -> None:
     assert work.calls < MOST_CALLS
 
 
-MOST_CALLS = 600_000
+MOST_CALLS = 500_000  # some 100 ms; the parser and the validator are C and Rust
 
 
 def test_the_largest_recipe_that_is_accepted_costs_little(tmp_path: Path) -> None:
     file = tmp_path / "large.yaml"
-    file.write_text(ENVELOPE + groups(rests(1_350)), encoding="utf-8")
+    file.write_text(ENVELOPE + groups(rests(1_080)), encoding="utf-8")
     with Work() as work:
         assert faults(file) == []
     assert work.calls < MOST_CALLS
