@@ -5,6 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from jsonschema import Draft7Validator
+
+from config import shipped_dut_models
+from controller.recipes import finding_line, load_recipe
+from controller.reference import SCHEMAS, reference
+from controller.run import dut_of
+from sequences import Verdict, dry_run
+from sequences.check import check
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("controller", "drivers", "sequences", "config", "simulators")
 CODE = re.compile(r"\b[EW]-[A-Z0-9]+(?:-[A-Z0-9]+)*\b")
@@ -21,6 +31,38 @@ def test_every_error_code_is_on_its_page_and_every_code_on_the_page_exists() -> 
     used = {code for code in used if not NOT_CODES.fullmatch(code)}
     documented = set(CODE.findall((ROOT / "docs" / "errors.md").read_text(encoding="utf-8")))
     assert used == documented
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_reference_pages_are_those_of_the_declarations(kind: str) -> None:
+    page = (ROOT / "docs" / f"{kind}-reference.md").read_text(encoding="utf-8")
+    assert page == reference(kind), f"run: evaline reference {kind} > docs/{kind}-reference.md"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+GUIDE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_of_the_guide_is_a_recipe() -> None:
+    """Its blocks, one after another: nothing is wrong with it, and it runs to its end on the model of a battery."""
+    chapter = GUIDE.split("## A recipe from nothing")[1].split("Now check it")[0]
+    recipe, document = load_recipe("".join(blocks(chapter, "yaml")), "my_capacity.yaml")
+    model = shipped_dut_models()["nmc_96s_60ah"]
+    assert [finding_line(document, finding) for finding in check(recipe, dut_of(model))] == []
+    assert not list(Draft7Validator(SCHEMAS["recipe"]()).iter_errors(document.data))
+    forecast = dry_run(recipe, dut_of(model), soc=0.5, capacity=48.0)
+    assert forecast.finish.verdict is Verdict.PASS
+    for step in forecast.steps:
+        assert f"\n{step.label} " in GUIDE, f"the plan of the guide does not show {step.label}"
+
+
+def test_the_python_of_the_guide_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    chapter = GUIDE.split("## From Python")[1]
+    exec(blocks(chapter, "python")[0], {})
+    assert capsys.readouterr().out == blocks(chapter, "yaml")[0]
 
 
 def test_every_file_the_pages_link_to_exists() -> None:

@@ -11,15 +11,15 @@ from controller.cli.display import clock
 WORDS = {
     "en": {
         "step": "step", "takes": "takes", "longest": "at most", "cells": "cells V", "limits": "trips at",
-        "on": "on", "at": "at", "soc": "SOC", "expected": "expected", "total": "and never more than",
-        "people": "people are asked {questions} times and have {time} for it besides",
+        "on": "on", "at": "at", "soc": "SOC", "expected": "expected {seconds}; at {longest} total_time trips",
+        "people": "questions to people: {questions}, with {time} at most for the answers besides",
         "moved": "moves {charged} Ah in and {discharged} Ah out",
         "ends": "on a battery in order it ends {verdict}", "reasons": "a start would be refused now",
         "ready": "nothing is against a start now", "parameters": "parameters",
     },
     "ko": {
         "step": "단계", "takes": "예상", "longest": "최대", "cells": "셀 V", "limits": "차단 한계",
-        "on": "배터리", "at": "시작", "soc": "SOC", "expected": "예상", "total": "최대",
+        "on": "배터리", "at": "시작", "soc": "SOC", "expected": "예상 {seconds}; {longest} 에 total_time 차단",
         "people": "작업자 질문 {questions}회, 답변 대기 최대 {time} 별도",
         "moved": "충전 {charged} Ah, 방전 {discharged} Ah",
         "ends": "정상 배터리에서의 결과: {verdict}", "reasons": "지금 시작하면 거부됩니다",
@@ -40,8 +40,7 @@ def plan_lines(plan: dict[str, Any], lang: str) -> list[str]:
         given = ", ".join(f"{name}={value}" for name, value in plan["parameters"].items())
         lines.append(f"{words['parameters']}: {given}")
     lines += ["", *_table(_rows(plan["steps"], words)), ""]
-    longest = clock(plan["longest_s"])
-    lines.append(f"{words['expected']} {clock(plan['seconds'])}, {words['total']} {longest} (total_time)")
+    lines.append(words["expected"].format(seconds=clock(plan["seconds"]), longest=clock(plan["longest_s"])))
     if plan["questions"]:
         lines.append(words["people"].format(questions=plan["questions"], time=clock(plan["for_people_s"])))
     lines.append(words["moved"].format(charged=f"{plan['charged_ah']:.1f}", discharged=f"{plan['discharged_ah']:.1f}"))

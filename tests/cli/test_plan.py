@@ -37,7 +37,7 @@ def test_a_plan_shows_every_step_run_with_what_it_takes_and_where_it_trips(here:
     assert charge[-4:] == ["2.55–4.25", "−66", "+36", "5–50"], "cells, currents, temperatures of the safety block"
     assert sum(line.startswith("pulse (") for line in lines) == 3, "loops are written out"
     assert rows(shown.out)["rest_full"][2:4] == ["0:10:00", "0:10:00"]
-    assert lines[-2].endswith("and never more than 10:00:00 (total_time)")
+    assert lines[-2].endswith("; at 10:00:00 total_time trips")
 
 
 def test_its_figures_follow_the_battery(here: Here) -> None:
@@ -75,7 +75,7 @@ def test_it_says_how_long_people_may_take(plant: Plant, here: Here) -> None:
         "asking.yaml", recipe(QUESTION, REST, copy.deepcopy(QUESTION) | {"name": "again", "max_time": "5 min"})
     )
     shown = here("plan", file, *DUT)
-    assert "people are asked 2 times and have 0:15:00 for it besides" in shown.out
+    assert "questions to people: 2, with 0:15:00 at most for the answers besides" in shown.out
     plan = here("plan", file, *DUT, "--json").json
     assert (plan["questions"], plan["for_people_s"]) == (2, 900.0)
     assert plan["seconds"] == pytest.approx(5, abs=0.1), "the model answers at once"
@@ -132,7 +132,7 @@ def test_a_wrong_option_is_one_line(here: Here, options: tuple[str, ...], said: 
 def test_a_plan_in_korean(here: Here) -> None:
     lines = here("plan", "quick_capacity_dcir", *DUT, "--lang", "ko").out.splitlines()
     assert lines[2].split()[:3] == ["단계", "예상", "최대"]
-    assert "최대 10:00:00 (total_time)" in lines[-2]
+    assert lines[-2].endswith("; 10:00:00 에 total_time 차단")
 
 
 # ------------------------------------------------------------------------------------------------- check in Korean
