@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from sequences.condition import Identifier, Strict
 from sequences.expression import Formula
 from sequences.limits import Limits
-from sequences.quantity import Duration, Fraction
+from sequences.quantity import Duration, Fraction, amount
 from sequences.text import FaultError, Text
 
 MeasurementName = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$", title="name")]
@@ -209,6 +209,9 @@ class FastSoh(SourceBase):
     pulse: Annotated[StepName, Field(description="The `pulse` step: + then - 1C for 5 s.")]
     charge: Annotated[StepName, Field(description="The step that charged 10 % at 1C.")]
     rest: Annotated[StepName, Field(description="The 10 min rest after it.")]
+    rested: Annotated[
+        Duration, Field(description="How long the battery is known to have rested before the run began.")
+    ] = amount("0 s")
     of: Annotated[
         Literal["estimate", "lower", "upper", "in_envelope"], Field(description="The value, its interval, or 1 or 0.")
     ] = "estimate"

@@ -6,7 +6,7 @@ One event loop whose clock jumps from sleeper to sleeper: hours pass in seconds,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,30 @@ from controller.recipes import LIBRARY
 from controller.start import StartRequest
 from controller.station import Station
 from drivers.links import Link, MemoryRegisterLink, MemoryTextLink
+from sequences import Ask
 from simulators.ports import TextPort
 from simulators.station import SimulatedStation
 
 T = TypeVar("T")
 
-DEMO_LINE = Path(__file__).parents[1] / "config" / "lines" / "demo.yaml"
+LINES = Path(__file__).parents[1] / "config" / "lines"
+DEMO_LINE = LINES / "demo.yaml"
 CODE = "PHE96-004711"
+# how a link ends what it sends
+TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
+
+Operator = Callable[[Ask], Any]
+
+
+def agreeable(question: Ask) -> Any:
+    """An operator who finds everything in order."""
+    match question.answer:
+        case "inspect":
+            return {name: True for name, _ in question.items}
+        case "confirm":
+            return True
+        case _:
+            return 1
 
 
 @dataclass
@@ -42,12 +59,13 @@ class Virtual:
     clock: Clock
     journal: Journal
 
-    async def start(self, recipe: str = "quick_capacity_dcir", code: str = CODE) -> str:
+    async def start(self, recipe: str = "quick_capacity_dcir", code: str = CODE, **parameters: Any) -> str:
         """Start a recipe of the library, or one given as text."""
         is_text = "\n" in recipe
         text = recipe if is_text else (LIBRARY / f"{recipe}.yaml").read_text(encoding="utf-8")
         source = "test.yaml" if is_text else recipe
-        return await self.station.start(StartRequest(text, source, code, author="tester", reason="test"))
+        request = StartRequest(text, source, code, author="tester", reason="test", parameters=parameters)
+        return await self.station.start(request)
 
     async def until(self, what: Callable[[], bool], within: float = 100_000.0) -> None:
         """Wait in line time until something is so."""
@@ -58,9 +76,16 @@ class Virtual:
                 changed.clear()
                 await changed.wait()
 
-    async def result(self, run: str) -> dict[str, Any]:
-        """Wait for a run's result."""
-        await self.until(lambda: self.station.last_result is not None and self.station.last_result["run_id"] == run)
+    async def result(self, run: str, operator: Operator = agreeable, within: float = 500_000.0) -> dict[str, Any]:
+        """Wait for a run's result, and answer what its recipe asks meanwhile."""
+
+        def ended() -> bool:
+            question = self.station.question
+            if question is not None and not question.answer.done():
+                self.station.answer(question.number, operator(question.ask), "operator")
+            return self.station.last_result is not None and self.station.last_result["run_id"] == run
+
+        await self.until(ended, within)
         assert self.station.last_result is not None
         return self.station.last_result
 
@@ -74,14 +99,46 @@ def demo_line(state_dir: Path, change: Callable[[dict[str, Any]], None] | None =
     return validate_line(Document("line.yaml", document.data, document.positions))
 
 
+def bench_line(
+    state_dir: Path,
+    battery: dict[str, Any],
+    *,
+    scan_period: float = 1.0,
+    without: Container[str] = (),
+    seed: int = 4713,
+) -> LineConfig:
+    """The shipped bench line, which has every instrument, with this battery on it and without some instruments.
+
+    A longer scan period makes long runs cheaper; the cycler's watchdog grows with it.
+    """
+    document = read_document(LINES / "demo_bench.yaml")
+    document.data["state_dir"] = str(state_dir)
+    document.data["simulation"]["seed"] = seed
+    station = document.data["stations"]["st01"]
+    station["scan_period_s"], station["watchdog_s"] = scan_period, max(5, 2 * scan_period)
+    model = shipped_dut_models()[battery["model"]]
+    station["impedance_probe_cells"] = [1, min(12, model.series_cells)]
+    station["instruments"] = {key: value for key, value in station["instruments"].items() if key not in without}
+    for instrument in station["instruments"].values():
+        if "scan_period_s" in instrument:
+            instrument["scan_period_s"] = max(instrument["scan_period_s"], scan_period)
+    document.data["simulation"]["stations"]["st01"] = {"ambient_degc": 23, "battery": battery}
+    return validate_line(Document("bench.yaml", document.data, document.positions))
+
+
+async def _at_once(seconds: float) -> None:
+    """What a link pauses for takes no time in memory."""
+    return
+
+
 def memory_links(simulated: SimulatedStation) -> LinkFactory:
     """Links that end in the simulated devices, with nothing between."""
 
     def make(key: str, instrument: InstrumentConfig) -> Link:
         port = simulated.devices[key]
         if isinstance(port, TextPort):
-            terminator = b"\n" if instrument.link.kind == "visa" else b"\r\n"
-            return MemoryTextLink(port.receive, terminator=terminator)
+            terminator = TERMINATORS[instrument.link.terminator] if instrument.link.kind == "visa" else b"\r\n"
+            return MemoryTextLink(port.receive, terminator=terminator, sleep=_at_once, unasked=port.unasked)
         return MemoryRegisterLink(port.respond)
 
     return make
@@ -97,14 +154,14 @@ async def virtual_line(clock: Clock, config: LineConfig) -> AsyncIterator[Virtua
     line = Line(
         config, clock, journal, lambda name: memory_links(simulated), models, load_grade_rules("default"), state_dir
     )
-    serving = asyncio.create_task(line.serve())
     virtual = Virtual(line, line.stations["st01"], simulated, clock, journal)
     try:
-        await virtual.until(lambda: virtual.station.state.name in ("IDLE", "STOPPED"), 60)
-        yield virtual
+        async with asyncio.TaskGroup() as group:  # a line that fails to serve fails the test that waits for it
+            serving = group.create_task(line.serve())
+            await virtual.until(lambda: virtual.station.state.name in ("IDLE", "STOPPED"), 60)
+            yield virtual
+            serving.cancel()
     finally:
-        serving.cancel()
-        await asyncio.wait({serving})
         await line.shut_down()
         await journal.close()
 

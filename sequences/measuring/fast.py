@@ -102,8 +102,9 @@ def _procedure(s: Samples, source: FastSoh) -> _Procedure:
     stopped = after.first + int(np.flatnonzero(current > s.segments.rest_current)[-1])
     rated = s.dut.rated_capacity
     row = int(s.usable[up.before])
+    untouched = bool(np.abs(s.series.current[: up.before + 1]).max() <= s.segments.rest_current)
     conditions = {
-        "rest_before": up.rest,
+        "rest_before": up.rest + (source.rested if untouched else 0.0),
         "pulse_rate": (abs(up.current) + abs(down.current)) / 2 / rated,
         "pulse_time": (_lasted(time, up) + _lasted(time, down)) / 2,
         "pulse_rest": (_between(time, up, down) + _between(time, down, after)) / 2,
