@@ -102,9 +102,11 @@ def _procedure(s: Samples, source: FastSoh) -> _Procedure:
     stopped = after.first + int(np.flatnonzero(current > s.segments.rest_current)[-1])
     rated = s.dut.rated_capacity
     row = int(s.usable[up.before])
-    untouched = bool(np.abs(s.series.current[: up.before + 1]).max() <= s.segments.rest_current)
+    # a rest lies between the samples that last and first showed a current; a scan is nothing to ten minutes
+    flowed = np.flatnonzero(np.abs(s.series.current[: up.before + 1]) > s.segments.rest_current)
+    rested = float(time[up.first] - time[flowed[-1] if flowed.size else 0])
     conditions = {
-        "rest_before": up.rest + (source.rested if untouched else 0.0),
+        "rest_before": rested if flowed.size else rested + source.rested,
         "pulse_rate": (abs(up.current) + abs(down.current)) / 2 / rated,
         "pulse_time": (_lasted(time, up) + _lasted(time, down)) / 2,
         "pulse_rest": (_between(time, up, down) + _between(time, down, after)) / 2,

@@ -44,6 +44,7 @@ _KOREAN = (
     (r"(.+) mV is less than (.+) steps of (.+) mV", r"\1 mV 는 분해능 \3 mV 의 \2배보다 작음"),
     (r"the current flowed for (.+) s only", r"전류가 \1 s 동안만 흐름"),
     (r"there is no sample within (.+) % of (.+) s", r"\2 s 의 \1 % 이내에 샘플이 없음"),
+    (r"there is no sample near (.+) s", r"\1 s 부근에 샘플이 없음"),
     (r"(.+) days between two voltages, (.+) are asked for", r"두 전압 사이가 \1일로, \2일 이상이어야 함"),
     (r"the open-circuit voltage does not tell the state of charge here",
      "이 구간에서는 개방 전압으로 충전 상태를 알 수 없음"),
