@@ -17,6 +17,7 @@ from controller.report_words import Pair
 
 _PULSE_STYLES = ("main", "dark dashed", "soft", "main dashed", "dark", "soft dashed")
 _FLOWING = 0.05  # share of the highest current above which a sample counts as under load
+_FEWEST_POINTS = 3  # of a spectrum that is worth drawing
 _ALL = 100_000  # more events of one kind than any run has
 
 
@@ -80,7 +81,7 @@ def render(journal: JournalReader, run_id: str, result: dict[str, Any]) -> str:
         grade_reasons=_grade_reasons(result),
         measurements=[_measurement(name, results[name]) for name in words.in_order(results)],
         steps=steps,
-        figures=_figures(columns, rows, steps) if len(rows) else [],
+        figures=(_figures(columns, rows, steps) if len(rows) else []) + _spectra(journal, run_id),
         safety=result.get("safety", []),
         alarms=[{"t": e.t - first, **_alarm(e.body)} for e in journal.events(run_id, limit=_ALL, kind="alarm")]
         or [{"t": alarm.get("t", first) - first, **_alarm(alarm)} for alarm in result.get("alarms", [])],
@@ -185,6 +186,7 @@ def _measurement(name: str, m: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "title": _title(name, m),
         "unit": words.unit_sign(unit),
+        "uncertainty": words.uncertainty(m.get("uncertainty")),
         "verdict": m.get("verdict", "inconclusive"),
         "detail": words.details(m.get("detail", {})),
     }
@@ -371,6 +373,28 @@ def _pulses(s: _Samples) -> Figure | None:
         [line_chart(lines, x_unit="s", y_unit="ΔV", height=220)],
         legend,
     )
+
+
+def _spectra(journal: JournalReader, run_id: str) -> list[Figure]:
+    """A Nyquist plot of every impedance spectrum, from the readings of its step."""
+    figures = []
+    for event in journal.events(run_id, limit=_ALL, kind="step.ended"):
+        columns = [event.body.get("readings", {}).get(name, ()) for name in ("frequency", "real", "imaginary")]
+        points = [point for point in zip(*columns, strict=False) if None not in point]
+        if event.body.get("kind") != "eis" or len(points) < _FEWEST_POINTS:
+            continue
+        _, real, imaginary = 1e3 * np.array(sorted(points, reverse=True), dtype=np.float64).T
+        figures.append(
+            Figure(
+                Pair(f"Impedance spectrum: {event.body['label']}", f"임피던스 스펙트럼: {event.body['label']}"),
+                Pair(
+                    "Nyquist plot: the highest frequency is on the left.", "나이퀴스트 선도: 왼쪽이 최고 주파수입니다."
+                ),
+                [line_chart([Line(real, -imaginary)], x_unit="mΩ", y_unit="−mΩ", height=220)],
+                [("main", Pair("−imaginary over real part", "실수부에 대한 −허수부"))],
+            )
+        )
+    return [figure for figure in figures if all(figure.charts)]
 
 
 def _pulse_name(s: _Samples, index: int, row: int, at_rest: float) -> Pair:

@@ -118,8 +118,47 @@ _DETAILS = {
     "rest_s": Pair("after {} s of rest", "{}초 휴지 후"),
     "kohm": Pair("lowest {} kΩ", "최저 {} kΩ"),
     "end": Pair("ended by {}", "종료: {}"),
+    "lowest_cell": Pair("lowest cell {}", "최저 {}번 셀"),
+    "highest_cell": Pair("highest cell {}", "최고 {}번 셀"),
+    "margin_mv": Pair("{} mV below the next", "다음 셀보다 {} mV 낮음"),
+    "cause": Pair("because of {}", "원인: {}"),
+    "imbalance_ah": Pair("imbalance {} Ah", "불균형 {} Ah"),
+    "capacity_ah": Pair("capacity {} Ah", "용량 {} Ah"),
+    "resistance_ah": Pair("resistance {} Ah", "저항 {} Ah"),
+    "rounds": Pair("{} rounds", "{}회"),
+    "spread_ah": Pair("{} Ah apart", "차이 {} Ah"),
+    "settled": Pair("settled: {}", "수렴: {}"),
+    "limit_a": Pair("up to {} A", "최대 {} A"),
+    "limited_by": Pair("limited by {}", "제한: {}"),
+    "hours": Pair("in {} h", "{} h 동안"),
+    "lost_mv": Pair("lost {} mV", "{} mV 감소"),
+    "median_cell_lost_mv": Pair("the median cell {} mV", "중앙값 셀 {} mV"),
+    "slope_v": Pair("at {} V per full charge", "완전 충전당 {} V"),
+    "residual_percent": Pair("residual {} %", "잔차 {} %"),
+    "residual_mv": Pair("residual {} mV", "잔차 {} mV"),
+    "alpha": Pair("CPE exponent {}", "CPE 지수 {}"),
+    "new_cell": Pair("against {}", "기준 {}"),
+    "height_ah_per_v": Pair("height {} Ah/V", "높이 {} Ah/V"),
+    "mean_a": Pair("at {} A", "{} A"),
+    "family": Pair("model {}", "모델 {}"),
+    "mean_cell_percent": Pair("mean cell {} %", "평균 셀 {} %"),
+    "source": Pair("source: {}", "출처: {}"),
+    "why": Pair("{}", "{}"),
     "missing": Pair("not measured: {}", "측정 불가: {}"),
 }
+# details that are words of our own
+_VALUES = {
+    "imbalance": Pair("imbalance", "불균형"),
+    "capacity": Pair("less capacity", "용량 부족"),
+    "resistance": Pair("more resistance", "저항 과다"),
+    "none": Pair("nothing that sets it apart", "두드러진 원인 없음"),
+    "cell voltage": Pair("the cell voltage", "셀 전압"),
+    "rated current": Pair("the rated current", "정격 전류"),
+    "yes": Pair("yes", "예"),
+    "no": Pair("no", "아니오"),
+    "too few": Pair("too few discharges", "방전 횟수 부족"),
+}
+_KOREAN = "_ko"  # the key of a text's Korean, after its own
 _ENDS = (
     (re.compile(r"duration"), "시간 경과"),
     (re.compile(r"readings taken"), "측정 완료"),
@@ -176,6 +215,11 @@ def number(value: float | None, unit: str = "", edges: tuple[float, ...] = ()) -
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def uncertainty(value: float | None) -> str:
+    """A standard uncertainty with two significant digits; empty where there is none."""
+    return "" if value is None or not math.isfinite(value) else f"± {float(f'{value:.1e}'):.6g}"
+
+
 def plain(value: float) -> str:
     """Four significant digits, never as a power of ten within what batteries have."""
     text = f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
@@ -204,11 +248,14 @@ def details(detail: Mapping[str, Any]) -> Pair:
     pairs = []
     known = [*_DETAILS]
     for key, value in sorted(detail.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known)):
-        shown = (
-            Pair(*[f"{value:.3f}" if key == "voltage_v" else plain(value)] * 2)
-            if isinstance(value, int | float)
-            else end_reason(str(value))
-        )
+        if key.endswith(_KOREAN):
+            continue
+        if isinstance(value, int | float):
+            shown = Pair(*[f"{value:.3f}" if key == "voltage_v" else plain(value)] * 2)
+        elif key + _KOREAN in detail:
+            shown = Pair(str(value), str(detail[key + _KOREAN]))
+        else:
+            shown = _VALUES.get(str(value)) or end_reason(str(value))
         form = _DETAILS.get(key, Pair(f"{key} {{}}", f"{key} {{}}"))
         pairs.append(Pair(form.en.format(shown.en), form.ko.format(shown.ko)))
     return Pair(", ".join(pair.en for pair in pairs), ", ".join(pair.ko for pair in pairs))
