@@ -104,7 +104,7 @@ class _Token(NamedTuple):
 
 _TOKENS = re.compile(
     rf"""(?P<space>\s+)
-    |(?P<rate>C/{NUMBER}(?![\w.])|{NUMBER}C(?![\w.]))
+    |(?P<rate>C/{NUMBER}(?![\w.])|{NUMBER}\s*C(?![\w.]))
     |(?P<quantity>{NUMBER}\s*(?:{"|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))})(?![\w/%]))
     |(?P<number>{NUMBER}(?![\w.]))
     |(?P<name>[A-Za-z][A-Za-z0-9_]{{0,63}})
