@@ -358,8 +358,7 @@ class Evaluation:
 
     def now(self, scope: Scope) -> Scalar:
         """The value in coherent units, the truth, or None for unknown."""
-        value = self._evaluate(self._root, scope)
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+        return self._evaluate(self._root, scope)
 
     def true(self, scope: Scope) -> bool:
         """Whether it is known to be true."""
@@ -369,8 +368,7 @@ class Evaluation:
         if isinstance(node, Literal):
             return node.value * scope.rated_capacity if node.per_rated_capacity else node.value
         if isinstance(node, Name):
-            value = scope.value(node.name)
-            return value if value is not None and math.isfinite(value) else None  # a truth is finite
+            return _finite(scope.value(node.name))
         sign, operands = node.sign, node.operands
         if sign in ("and", "or"):
             return _kleene(sign == "or", [self._evaluate(operand, scope) for operand in operands])
@@ -381,7 +379,7 @@ class Evaluation:
             return None
         if sign == "not":
             return not values[0]
-        return _calculate(sign, [float(value) for value in values if value is not None])
+        return _finite(_calculate(sign, [float(value) for value in values if value is not None]))
 
     def _looking_back(self, node: Operation, scope: Scope) -> Scalar:
         (operand,) = node.operands
@@ -415,6 +413,11 @@ class _Seen:
         if not self.count:
             return None
         return {"min": self.lowest, "max": self.highest, "last": self.last, "avg": self.total / self.count}[what]
+
+
+def _finite(value: Scalar) -> Scalar:
+    """What is beyond every number is unknown: no comparison passes on it."""
+    return value if value is not None and math.isfinite(value) else None  # a truth is finite
 
 
 def _kleene(decides: bool, values: list[Scalar]) -> bool | None:
