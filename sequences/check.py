@@ -7,6 +7,7 @@ not run: there are no warnings to get used to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from sequences.checks.ends import check_conditions, check_ends
@@ -53,7 +54,10 @@ def check(recipe: Recipe, dut: Dut | None = None, station: StationLimits | None 
 
 
 def _findings(subject: Subject) -> Iterator[Finding]:
-    yield from _applies(subject)
+    wrong_battery = list(_applies(subject))
+    yield from wrong_battery
+    if wrong_battery:  # what else it does not stand is beside the point
+        subject = replace(subject, dut=None)
     for one in _CHECKS:
         yield from one(subject)
     for place in subject.places:

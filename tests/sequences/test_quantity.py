@@ -1,13 +1,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from sequences.quantity import UNITS, PowerMagnitude, parse_quantity
+from sequences.quantity import (
+    UNITS,
+    CurrentMagnitude,
+    Fraction,
+    Frequency,
+    PowerMagnitude,
+    Temperature,
+    TemperatureDifference,
+    Voltage,
+    VoltagePerCell,
+    parse_quantity,
+)
+from sequences.text import FaultError
 
 
 @pytest.mark.parametrize(
@@ -86,3 +99,46 @@ def test_a_power_is_in_watts_or_a_multiple_of_the_rated_energy() -> None:
 def test_what_is_no_power_is_refused_as_one(text: str) -> None:
     with pytest.raises(ValueError):
         TypeAdapter(PowerMagnitude).validate_python(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" + " " * 60 + "V", "1\nV", "1\tV", "1 V\0", "+1 V", "1.V", ".5 V", "1,5 V", "１ V", "1 V V", "C/-3", "C/", "-C/3",
+        "1 v", "1 KV",
+    ],
+)  # fmt: skip
+def test_a_quantity_is_written_in_one_way(text: str) -> None:
+    with pytest.raises(FaultError) as error:
+        parse_quantity(text)
+    assert "\n" not in error.value.text.en + error.value.text.ko
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "code"),
+    [
+        (Voltage, "3 A", "E-UNIT"),
+        (Voltage, "-3 V", ""),
+        (VoltagePerCell, "3 V", "E-UNIT"),
+        (Fraction, "3", ""),
+        (Frequency, "0 Hz", ""),
+        (TemperatureDifference, "2 degC", "E-UNIT"),
+        (Temperature, "2 K", "E-UNIT"),
+        (CurrentMagnitude, "0 A", ""),
+        (CurrentMagnitude, "-1C", ""),
+        (CurrentMagnitude, "0.5P", "E-UNIT"),
+        (PowerMagnitude, "0.5C", "E-UNIT"),
+    ],
+)
+def test_a_field_takes_its_dimension_within_its_bounds(field: Any, text: str, code: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(field).validate_python(text)
+    fault = error.value.errors()[0]["ctx"]["error"]
+    assert (type(fault), fault.code) == (FaultError, code)
+
+
+@pytest.mark.parametrize("text", ["3.6 V", "  3.6 V ", "3600 mV"])
+def test_a_value_remembers_how_it_was_written(text: str) -> None:
+    value = TypeAdapter(Voltage).validate_python(text)
+    assert value == pytest.approx(3.6)
+    assert TypeAdapter(Voltage).dump_python(value, mode="json") == text.strip()
