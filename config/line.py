@@ -106,6 +106,13 @@ LinkConfig = Annotated[
 ]
 
 
+class Accuracy(Strict):
+    """Limits of an instrument's gain errors in % of the reading, from its calibration or its data sheet."""
+
+    voltage_percent: Annotated[float, Field(ge=0, le=10, description="Of voltages.")] = 0.0
+    current_percent: Annotated[float, Field(ge=0, le=10, description="Of currents.")] = 0.0
+
+
 class InstrumentConfig(Strict):
     """One instrument of a station. `model` and `serial` are what it must answer; empty means not checked."""
 
@@ -116,6 +123,9 @@ class InstrumentConfig(Strict):
     scan_period_s: Annotated[
         Positive | None, Field(description="Time between two readings, s, when it is slower than the station.")
     ] = None
+    accuracy: Annotated[
+        Accuracy, Field(description="The cycler's is in the uncertainty of every result; 0 is left out of it.")
+    ] = Accuracy()
     settings: Annotated[dict[str, Any], Field(description="Settings of its driver.")] = {}
 
     @property

@@ -189,7 +189,9 @@ class Requests:
         with self._clock.hold():
             await self._journal.flush()
             columns, rows = await asyncio.to_thread(self._journal.samples, run.id)
-            data = run_data(columns, rows if len(rows) else np.empty((0, len(columns))), run.records)
+            data = run_data(
+                columns, rows if len(rows) else np.empty((0, len(columns))), run.records, self._instruments.config
+            )
             arguments = (run.recipe, run.program.context, data, request.scope, request.measurements)
             results = await asyncio.to_thread(analyse_some, *arguments)
         measured = run.measured(results)

@@ -63,7 +63,7 @@ def final_result(
 ) -> dict[str, Any]:  # fmt: skip
     """Analyse the run's samples and write its data file. Blocking: call it in a thread."""
     columns, rows = journal.samples(run.id)
-    data = run_data(columns, rows, run.records)
+    data = run_data(columns, rows, run.records, instruments.config)
     run.results = analyse(run.recipe, run.program.context, data) if len(rows) else []
     verdict = worst([outcome.verdict, *(result.verdict for result in run.results)])
     graded = grade(rules, run.measured(run.results), verdict, outcome.trip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config import DutModel
+from config import Accuracy, DutModel, StationConfig
 from controller.journal import Event, Journal
 from sequences import (
     Bound,
@@ -30,6 +31,7 @@ from sequences import (
     effective_bounds,
     tightest,
 )
+from sequences.analysis import Instrument
 
 # what one sample leaves in the journal, besides one column a cell and one a temperature channel
 COLUMNS = (
@@ -189,11 +191,16 @@ def _padded(values: tuple[float | None, ...], length: int) -> list[float | None]
     return [*values[:length], *[None] * (length - len(values))]
 
 
-def run_data(columns: tuple[str, ...], rows: NDArray[np.float64], records: list[StepRecord]) -> RunData:
-    """The journal's samples as the analysis takes them."""
+def run_data(
+    columns: tuple[str, ...], rows: NDArray[np.float64], records: list[StepRecord], station: StationConfig | None = None
+) -> RunData:
+    """The journal's samples as the analysis takes them; the cycler's accuracy is taken as rectangular."""
     by_name = {name: rows[:, index] for index, name in enumerate(columns)}
     cells = [index for index, name in enumerate(columns) if name.startswith("cell_") and name[5:].isdigit()]
-    return RunData(by_name, rows[:, cells], tuple(records))
+    cycler = station.instruments.get("cycler") if station is not None else None
+    accuracy = cycler.accuracy if cycler is not None else Accuracy()
+    gains = (limit / 100 / math.sqrt(3) for limit in (accuracy.voltage_percent, accuracy.current_percent))
+    return RunData(by_name, rows[:, cells], tuple(records), Instrument(*gains))
 
 
 def forecast_of(

@@ -140,7 +140,10 @@ class CellResistanceRatio(PulseAt):
 
 
 class PowerCapability(PulseAt):
-    """Power the battery can give at this state of charge down to `cell_voltage`, from its resistance at that time."""
+    """Power the battery can give at this state of charge until its first cell is at `cell_voltage`, after that time.
+
+    At most with the current that the battery model allows.
+    """
 
     dimension: ClassVar[str] = "power"
     kind: Literal["power_capability"] = "power_capability"
@@ -157,7 +160,7 @@ class CellSpread(SourceBase):
 
 
 class WeakestCell(SourceBase):
-    """Number, from 1, of the cell with the lowest voltage at the end of step `until`."""
+    """Number, from 1, of the cell with the lowest voltage at the end of step `until`, and why it is that one."""
 
     dimension: ClassVar[str] = "number"
     kind: Literal["weakest_cell"] = "weakest_cell"
@@ -165,9 +168,9 @@ class WeakestCell(SourceBase):
 
 
 class SelfDischarge(SourceBase):
-    """Charge lost in a month, as a share of the capacity, from the voltages at the ends of two rests.
+    """Charge that the worst cell loses in 30 days more than the median cell, as a share of the rated capacity.
 
-    Of the worst cell, through the battery's own voltage curve in this run's slowest discharge.
+    From the cells' voltages at the ends of two rests, through their own voltage curve in this run's slowest discharge.
     """
 
     dimension: ClassVar[str] = "fraction"
@@ -177,7 +180,7 @@ class SelfDischarge(SourceBase):
 
 
 class InsulationPerVolt(SourceBase):
-    """Lowest insulation resistance that the BMS reported in step `during`, per volt of nominal voltage."""
+    """Insulation resistance per volt of nominal voltage: of an insulation test, else the lowest the BMS reported."""
 
     dimension: ClassVar[str] = "insulation"
     kind: Literal["insulation"] = "insulation"
@@ -202,7 +205,10 @@ class Spectrum(SourceBase):
 
 
 class FastSoh(SourceBase):
-    """State of health estimated from one pulse pair and a partial charge (`sequences.fast_soh`)."""
+    """State of health of the weakest cell, estimated from one pulse pair and a partial charge (docs/fast-soh.md).
+
+    There is an estimate only inside the envelope that it was fitted in; a cell outside refuses the battery.
+    """
 
     dimension: ClassVar[str] = "fraction"
     kind: Literal["fast_soh"] = "fast_soh"
@@ -227,7 +233,7 @@ class Degradation(SourceBase):
 
 
 class IcaPeak(SourceBase):
-    """Voltage per cell or height (in the battery's capacity per volt) of the highest peak of dQ/dV."""
+    """Voltage per cell of the highest peak of dQ/dV, for C/2 and slower."""
 
     dimension: ClassVar[str] = "voltage"
     kind: Literal["ica_peak"] = "ica_peak"

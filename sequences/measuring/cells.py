@@ -22,7 +22,7 @@ from sequences.analysis import (
 from sequences.analysis.estimate import ROOT_12
 from sequences.analysis.series import resolution
 from sequences.measurement import CellSpread, SelfDischarge, WeakestCell
-from sequences.measuring.charge import nearest
+from sequences.measuring.charge import nearest, of_soc
 from sequences.measuring.samples import Array, MissingError, Rows, Samples, at_soc
 from sequences.record import StepRecord
 
@@ -43,7 +43,10 @@ def spread(s: Samples, source: CellSpread) -> Estimate:
         "lowest_cell": found.detail["lowest_cell"],
         "highest_cell": found.detail["highest_cell"],
     }
-    return replace(found, detail=detail)
+    elsewhere = of_soc(
+        s, source.rest, source.soc, record, found.value, lambda run: cell_spread(s.cells, s.end(run)).value
+    )
+    return replace(found, uncertainty=math.hypot(found.uncertainty, elsewhere), detail=detail)
 
 
 def weakest(s: Samples, source: WeakestCell) -> Estimate:

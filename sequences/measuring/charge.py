@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from sequences.analysis import Convergence, Estimate, ratio, settled_capacity
+from sequences.analysis import Convergence, Estimate, UnmeasurableError, ratio, settled_capacity
 from sequences.flow import CapacityTest
 from sequences.measurement import (
     Capacity,
@@ -25,6 +26,7 @@ from sequences.record import StepRecord
 
 # how far a pulse or a rest may lie from the state of charge a measurement asks for
 SOC_TOLERANCE = 0.10
+_APART = 0.02  # between states of charge: nearer, noise is all that their difference shows
 
 
 def _between(s: Samples, after: str, until: str, unit: str) -> Estimate:
@@ -153,3 +155,28 @@ def nearest(s: Samples, name: str, soc: float | None) -> tuple[StepRecord, Estim
             f"SOC {soc:.0%} 부근의 {name} 이(가) 없음; 가장 가까운 것은 {actual.value:.1%}",
         )
     return record, actual
+
+
+def of_soc(
+    s: Samples, name: str, soc: float | None, record: StepRecord, value: float, measure: Callable[[StepRecord], float]
+) -> float:
+    """What not being at the state of charge that was asked for, and not knowing it exactly, makes of a value.
+
+    By the steepest slope that the other runs of the step show: towards the nearest ones, and of a parabola through
+    them; nothing where there is no other. The value is not corrected, so the whole of it is uncertainty.
+    """
+    if soc is None:
+        return 0.0
+    actual = soc_before(s, record)
+    points = []
+    for other in s.runs(name):
+        try:
+            points.append((soc_before(s, other).value - actual.value, measure(other) - value))
+        except (UnmeasurableError, MissingError):
+            continue
+    points = sorted((point for point in points if abs(point[0]) > _APART), key=lambda point: abs(point[0]))[:2]
+    slopes = [abs(change / apart) for apart, change in points]
+    if len(points) == 2 and abs(points[0][0] - points[1][0]) > _APART:
+        (x, y), (u, v) = points
+        slopes.append(abs((y * u / x - v * x / u) / (u - x)))  # at 0 of the parabola through 0 and both
+    return max(slopes, default=0.0) * math.hypot(actual.value - soc, actual.uncertainty)

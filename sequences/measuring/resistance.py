@@ -10,19 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from sequences.analysis import Estimate, Pulse, UnmeasurableError, cell_resistances, dc_resistance, find_pulses
+from sequences.analysis import Estimate, Pulse, cell_resistances, dc_resistance, find_pulses
 from sequences.analysis import resistance_increase as compared
 from sequences.analysis.estimate import ROOT_12
 from sequences.analysis.resistance import MIN_REST
 from sequences.analysis.series import resolution
 from sequences.measurement import CellResistanceRatio, PowerCapability, PulseAt, Resistance, ResistanceIncrease
-from sequences.measuring.charge import nearest, soc_before
+from sequences.measuring.charge import nearest, of_soc
 from sequences.measuring.samples import Array, MissingError, Samples, at_soc
 from sequences.record import StepRecord
 
 # a battery model's `initial_dcir_ohm` is the resistance after this time, see config/dut.py
 INITIAL_AT = 10.0  # s
-_APART = 0.02  # between states of charge: nearer, noise is all that their difference shows
 
 
 def pulse_of(s: Samples, record: StepRecord, number: int = 1) -> Pulse:
@@ -51,29 +50,6 @@ def _measured(s: Samples, record: StepRecord, source: PulseAt) -> tuple[Estimate
     return ohm, pulse
 
 
-def _of_soc(s: Samples, source: PulseAt, record: StepRecord, ohm: Estimate, actual: Estimate | None) -> float:
-    """What not being at the state of charge that was asked for, and not knowing it exactly, makes of a resistance.
-
-    By the slope of a parabola (two runs: a line) through the runs of the same pulse; nothing where there is one only.
-    The value is not corrected, so the whole of what the difference makes is uncertainty.
-    """
-    if actual is None or source.soc is None:
-        return 0.0
-    points = [(actual.value, ohm.value)]
-    for other in s.runs(source.pulse):
-        if other.index != record.index:
-            try:
-                points.append((soc_before(s, other).value, _measured(s, other, source)[0].value))
-            except (UnmeasurableError, MissingError):
-                continue
-    points = sorted(points, key=lambda point: abs(point[0] - actual.value))[:3]
-    socs, ohms = np.array(points).T
-    if len(points) < 2 or np.min(np.diff(np.sort(socs))) < _APART:
-        return 0.0
-    fit = np.polyfit(socs - actual.value, ohms, len(points) - 1)
-    return abs(float(fit[-2])) * math.hypot(actual.value - source.soc, actual.uncertainty)
-
-
 def resistance(s: Samples, source: Resistance | ResistanceIncrease | PowerCapability) -> Estimate:
     record, actual = nearest(s, source.pulse, source.soc)
     ohm, _ = _measured(s, record, source)
@@ -83,7 +59,8 @@ def resistance(s: Samples, source: Resistance | ResistanceIncrease | PowerCapabi
         "resolution_mohm": round(1e3 * float(ohm.detail["resolution_ohm"]), 2),
         "rest_s": round(float(ohm.detail["rest_s"])),
     }
-    uncertainty = math.hypot(ohm.uncertainty, _of_soc(s, source, record, ohm, actual))
+    elsewhere = of_soc(s, source.pulse, source.soc, record, ohm.value, lambda run: _measured(s, run, source)[0].value)
+    uncertainty = math.hypot(ohm.uncertainty, elsewhere)
     return s.of_run(replace(ohm, uncertainty=uncertainty, detail=detail))
 
 
