@@ -256,6 +256,7 @@ class Engine:
         """Output off until `resume`; returns the sample that shows the interrupted set point at work again."""
         since, held = self._clock.now(), self._held
         self._note(HOLD_BEGAN, {"since": since})
+        await self._sampler.scan(fresh=True)  # so that the edge of the current is counted where it is
         sample = await self._do(NoCurrent())
         self._recorder.add(sample)
         interrupted_requests = self._interrupt_requests()
@@ -272,6 +273,7 @@ class Engine:
                 answered.append(waited)
         if parked:
             await self._surroundings.unpark()
+        await self._sampler.scan(fresh=True)
         sample = await self._do(interrupted)
         self._recorder.add(sample)
         self._end_hold(since, sample)

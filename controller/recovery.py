@@ -14,6 +14,7 @@ from config import DocumentError, DutModel
 from controller.engine import HOLD_BEGAN, HOLD_ENDED
 from controller.journal import JournalReader, RunSummary, StoredEvent
 from controller.journal_format import canonical
+from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of
 from controller.requests import MEASURED
 from controller.run import COUNTERS, Run, forecast_of
@@ -44,9 +45,10 @@ IN_WORDS = {
     "repeat": "resume begins the step anew",
     "restart": "resume begins the recipe anew",
 }
-# V that a cell may have moved while nobody looked: on as its current stopped and it relaxed, and either way otherwise
-RELAXES, DRIFTS = 0.6, 0.3
-FLOWING = 0.5  # A
+# V that a cell may have moved while nobody looked, and so much more for a current of 1C that has stopped meanwhile
+RELAXES, RELAXES_AFTER_1C = 0.15, 0.15
+# near its end an empty cell recovers by more than all others
+RECOVERS, NEARLY_EMPTY = 0.45, 0.5
 
 How = Literal["resume", "repeat", "restart"]
 
@@ -96,12 +98,14 @@ class LeftRun:
         return self.position.at - self.run.started - self.position.away
 
     def estimate(self, still_on: bool, now: float, watchdog: float) -> None:
-        """Count what flowed after the newest record: until now, or until the cycler's watchdog (s) switched off."""
+        """Count what flowed after the newest record: until the cycler's watchdog (s) switched off, or, where it is
+        still on, until now and on the ramp to zero that comes next."""
         if self.flowed_for is not None:
             return
         p = self.position
         gone = max(0.0, now - p.counted_to)
-        self.flowed_for = (gone if still_on else min(gone, watchdog)) if p.current else 0.0
+        ramp = sum(share * RAMP_PAUSE for share in RAMP_STEPS)
+        self.flowed_for = (gone + ramp if still_on else min(gone, watchdog)) if p.current else 0.0
         point = (p.current, p.voltage)
         self.counters = integrate(p.counters, p.counted_to, *point, p.counted_to + self.flowed_for, *point)
 
@@ -329,12 +333,14 @@ def _position(started: float, events: Iterable[StoredEvent]) -> Position:
 
 def reasons_against_going_on(left: LeftRun, latest: Sample | None) -> Iterator[Reason]:
     """What says that this is not the battery as it was left; besides everything that is said against a start."""
-    current = left.newest.get("current", 0.0)
-    down = RELAXES if current > FLOWING else DRIFTS
-    up = RELAXES if current < -FLOWING else DRIFTS
+    dut = left.run.dut
+    apart = RELAXES + RELAXES_AFTER_1C * abs(left.newest.get("current", 0.0)) / dut.rated_capacity
     for name in ("cell_min", "cell_max"):
         before, now = left.newest.get(name), latest.good(name) if latest else None
-        if before is not None and now is not None and not before - down <= now <= before + up:
+        if before is None or now is None:
+            continue
+        up = apart + RECOVERS if before < dut.cell_voltage_min + NEARLY_EMPTY else apart
+        if not before - apart <= now <= before + up:
             message = f"{name} is {now:.3f} V, and was {before:.3f} V when the daemon died"
             yield Reason("E-DUT-MISMATCH", message, "put back the battery of this run, or abort it")
 

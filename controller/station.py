@@ -403,6 +403,7 @@ class Station:
     async def _judge_left(self, left: LeftRun, author: str, reason: str) -> None:
         """As before a start, and whether the battery is still as it was left."""
         run, request = left.run, left.request
+        await self.sampler.beat()
         await self._reset_interlock()  # whoever resumes has looked, as whoever resets
         await self.sampler.scan(fresh=True)
         run.limits = station_limits(self.config, self.instruments)

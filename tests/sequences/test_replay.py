@@ -30,6 +30,7 @@ from sequences import (
     StepRecord,
     StepStart,
     Turn,
+    Verdict,
 )
 from tests.sequences.playing import (
     Data,
@@ -132,7 +133,10 @@ def steps(draw: st.DrawFn, names: list[str], depth: int = 2, *, drives: bool = T
     for _ in range(draw(st.integers(1, 3))):
         names.append(name := "first" if not names else f"s{len(names)}")
         kinds = ["leaf", "repeat", "while", "if", "group", "parallel"] if depth else ["leaf"]
-        inner = lambda drives=drives: draw(steps(names, depth - 1, drives=drives))  # noqa: E731
+
+        def inner(drives: bool = drives) -> list[Data]:
+            return draw(steps(names, depth - 1, drives=drives))
+
         match draw(st.sampled_from(kinds)):
             case "repeat":
                 found.append(repeat(name, draw(st.integers(1, 3)), *inner()))
@@ -162,13 +166,14 @@ def test_a_run_of_any_recipe_cut_at_any_moment_becomes_what_it_was(dut: Dut, dat
         if player.finish is not None:
             break
         warm = data.draw(st.sampled_from([25.0, 33.0, 38.0, None]))
-        if player.asked and data.draw(st.booleans()):
+        answers = data.draw(st.booleans())
+        if player.asked and answers:
             request = next(iter(player.asked.values()))
             if data.draw(st.integers(0, 5)) == 0:
                 player.answer(error="it does not answer", code="E-LINK-TIMEOUT")
             else:
-                value = ("", None, "") if isinstance(request, ReadCodes) else data.draw(st.booleans())
-                player.answer(value)
+                yes = data.draw(st.booleans())
+                player.answer(("", None, "") if isinstance(request, ReadCodes) else yes)
         else:
             current = data.draw(st.sampled_from([0.5, 30.0]))
             seconds, moved = data.draw(st.integers(1, 9)), data.draw(st.sampled_from([-0.5, 0.0, 0.25]))
@@ -241,7 +246,7 @@ def test_a_move_goes_on_the_way_it_went_although_it_went_too_far(dut: Dut) -> No
     player.moved -= 0.2  # what flowed until the watchdog had switched off
     program, turn = taken_up(player, "resume", at=60.0)
     assert turn.directives[0].action == Drive(-30.0, 2.7 * dut.series_cells)
-    assert program.update(moment(player, 61.0)).finish == Finish(turn.finish.verdict if turn.finish else "pass")  # type: ignore[arg-type]
+    assert program.update(moment(player, 61.0)).finish == Finish(Verdict.PASS)
 
 
 def test_a_hold_that_the_recipe_asked_for_ends_when_people_take_the_run_up(dut: Dut) -> None:
@@ -251,6 +256,18 @@ def test_a_hold_that_the_recipe_asked_for_ends_when_people_take_the_run_up(dut: 
     program, turn = taken_up(player, "resume", at=5.0)
     assert [event.label for event in turn.events] == ["looks", "after"]
     assert [leaf.label for leaf in program.active] == ["after"]
+
+
+def test_a_branch_that_is_held_stays_so_while_the_other_goes_on(dut: Dut) -> None:
+    held = [check("looks", "temperature_max < 20 degC", on_fail="hold"), rest("later")]
+    player = Telling(dut, recipe_of(parallel("both", held, [rest("one", "5 s"), rest("two", "5 s")])))
+    player.start().after(5.0).after(5.0)
+    program, finish = replayed(dut, player.program.recipe, player.told)
+    assert (state(program), finish) == (state(player.program), None)
+    assert program.active == []
+    player.answer()
+    program, _ = replayed(dut, player.program.recipe, player.told)
+    assert [leaf.label for leaf in program.active] == ["later"]
 
 
 def test_questions_are_asked_again(dut: Dut) -> None:
