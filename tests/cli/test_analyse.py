@@ -158,7 +158,7 @@ def test_a_useless_file_is_exit_5_and_a_sentence(here: Here, tmp_path: Path, con
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--rated-capacity", "60"), "--rated-capacity: '60' is not a quantity"),
+        (("--rated-capacity", "60"), "--rated-capacity: '60': write a number and a unit"),
         (("--rated-capacity", "60 V"), "--rated-capacity: '60 V' is no charge of zero and above [E-QUANTITY]"),
         (("--rated-energy", "0 Wh"), "--rated-energy: must be above zero [E-QUANTITY]"),
         (("--voltage-min", "2.5 V"), "give --voltage-min and --voltage-max together"),
@@ -194,9 +194,9 @@ def test_every_word_is_in_both_languages() -> None:
 
 CHARGE = {"name": "charge", "step": "cccv", "current": "C/2", "cell_voltage": "4.20 V", "ends": ["current <= C/5"],
           "max_time": "1 h"}  # fmt: skip
-PULSE = {"name": "pulse", "step": "pulse", "direction": "discharge", "current": "1C", "duration": "10 s",
-         "recovery": "40 s", "sample": "500 ms", "cell_voltage_min": "2.70 V",
-         "cell_voltage_max": "4.20 V"}  # fmt: skip
+PULSE = {"name": "pulse", "step": "pulse", "sample": "500 ms", "cell_voltage_min": "2.70 V",
+         "cell_voltage_max": "4.20 V",
+         "pulses": [{"direction": "discharge", "current": "1C", "duration": "10 s", "rest": "40 s"}]}  # fmt: skip
 WHOLE = recipe(
     CHARGE,
     REST | {"name": "rest_full", "duration": "10 min"},
