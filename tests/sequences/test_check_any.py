@@ -121,6 +121,8 @@ def violations(checked: Recipe) -> list[str]:
 def _faults(drive: Drive, volts: float, bounds: dict[str, Bound], checked: Recipe) -> Iterator[str]:
     amperes, cell = abs(drive.current), drive.voltage / DUT.series_cells
     charging = drive.current > 0
+    if volts >= drive.voltage if charging else volts <= drive.voltage:
+        return  # no current flows past its bound
     if amperes >= bounds["charge_current" if charging else "discharge_current"].trip:
         yield f"{amperes:g} A trips"
     if amperes > (DUT.max_charge_current if charging else DUT.max_discharge_current) + 1e-9:
@@ -305,7 +307,7 @@ def broken(draw: st.DrawFn) -> Data:
             case 0:
                 del holder[key]
             case 1:
-                holder[key] = draw(st.sampled_from(TRAPS))
+                holder[key] = copy.deepcopy(draw(st.sampled_from(TRAPS)))
             case 2:
                 holder[key] = copy.deepcopy(at(data, draw(st.sampled_from(everywhere))))
             case _ if isinstance(holder, dict):
