@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from config import shipped_dut_models
 from controller.recipes import LIBRARY
 from tests.cli.plant import DISCHARGE, ENVIRONMENT, EVALINE, PACED, WITHIN, Child, Data, Ended, Here, Plant, recipe
 
@@ -30,7 +31,7 @@ def test_help_lists_every_command() -> None:
     assert shown.code == 0
     assert shown.out.startswith("Usage: evaline ")
     listed = [line.split()[0] for line in shown.out.split("Commands:")[1].splitlines() if line.strip()]
-    promised = "serve run status hold resume abort stop clear reset check simulate safe-state journal demo"
+    promised = "serve run answer status hold resume abort stop clear reset check plan export schema simulate safe-state demo"
     assert set(promised.split()) <= set(listed)
 
 
@@ -46,7 +47,7 @@ def test_the_shell_completes_commands() -> None:
     assert script.code == 0
     assert "complete -o default -F _evaline_completion evaline" in script.out
     completed = evaline_in({"_EVALINE_COMPLETE": "complete_bash", "COMP_WORDS": "evaline s", "COMP_CWORD": "1"})
-    assert completed.out.split() == ["serve", "status", "stop", "simulate", "safe-state"]
+    assert completed.out.split() == ["serve", "status", "stop", "simulate", "safe-state", "schema"]
 
 
 # -------------------------------------------------------------------------------------------------------- check
@@ -83,7 +84,7 @@ def test_check_finds_what_is_wrong_in_every_file_and_ends_with_3(plant: Plant, h
 
 def test_check_for_a_battery_that_is_not_known(here: Here) -> None:
     here("check", QUICK, "--dut", "leaf").says(
-        3, "evaline: there is no battery model 'leaf'; known are nmc_96s_60ah [E-DUT-UNKNOWN]"
+        3, f"evaline: there is no battery model 'leaf'; known are {', '.join(shipped_dut_models())} [E-DUT-UNKNOWN]"
     )
 
 
