@@ -56,10 +56,8 @@ def load_grade_rules(name: str, parameters: Mapping[str, Any] | None = None) -> 
     document: Document = read_document(shipped if shipped.exists() else Path(name))
     try:
         return GradeRules.from_data(document.data, parameters)
-    except ValidationError as error:
-        raise first_validation_error(document, error, "E-GRADES") from None
-    except FaultError as fault:
-        raise document.error(fault.code or "E-GRADES", fault.path, str(fault)) from None
+    except (ValidationError, FaultError) as error:
+        raise first_validation_error(document, error, "E-GRADES", GradeRules) from None
 
 
 async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
