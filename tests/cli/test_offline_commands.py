@@ -31,7 +31,8 @@ def test_help_lists_every_command() -> None:
     assert shown.code == 0
     assert shown.out.startswith("Usage: evaline ")
     listed = [line.split()[0] for line in shown.out.split("Commands:")[1].splitlines() if line.strip()]
-    promised = "serve run answer status hold resume abort stop clear reset check plan export schema simulate safe-state demo"
+    promised = "serve run answer status hold resume abort stop clear reset simulate safe-state journal demo"
+    promised += " check plan export schema reference analyse"
     assert set(promised.split()) <= set(listed)
 
 

@@ -152,7 +152,7 @@ def test_other_makes_of_instruments_run_the_same_steps_by_configuration_alone(pl
         line.clear()
         line.update(read_document(OTHER_LINE).data | ours)
 
-    acir = {"name": "acir", "step": "measure", "role": "impedance_meter", "readings": 3}
+    acir = {"name": "acir", "step": "acir", "readings": 3}
     plant.up(change=other_line)
     done = plant.run(recipe(REST, acir, DISCHARGE), "--json", dut="PHE96-004712")
     assert (done.code, done.json["verdict"]) == (0, "pass")
