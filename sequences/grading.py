@@ -147,11 +147,22 @@ class Reject(Strict):
 
 
 class Cap(Strict):
-    """The best grade that is left unless a rule is known to hold."""
+    """The best grade that is left unless one of some rules is known to hold."""
 
     best: Annotated[Grade, Field(description="No better grade than this.")]
-    unless: Annotated[Rule, Field(description="What must be known to hold for a better one.")]
+    unless: Annotated[
+        list[Rule], Field(min_length=1, description="One of these must be known to hold for a better one.")
+    ]
+    where_measured: Annotated[
+        str | None, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$", description="Only for runs that measure this.")
+    ] = None
     reason: Reason
+
+    def limits(self, measured: Mapping[str, Measured], confidence: float) -> bool:
+        """Whether a battery of which this was measured gets no better grade."""
+        if self.where_measured is not None and self.where_measured not in measured:
+            return False
+        return not any(rule.holds(measured, confidence, needed=True) for rule in self.unless)
 
 
 class GradeClass(Strict):
@@ -209,7 +220,7 @@ class GradeRules(Strict):
     def rules(self) -> list[Rule]:
         return [
             *(reject.when for reject in self.rejects),
-            *(cap.unless for cap in self.caps),
+            *(rule for cap in self.caps for rule in cap.unless),
             *(rule for c in self.classes for rule in [*c.needs, *c.where_measured]),
         ]
 
@@ -257,7 +268,7 @@ def grade(
         return Graded(rules.otherwise, (failed,))
     best, missed = _by_class(rules, measured, k)
     for cap in rules.caps:
-        if not cap.unless.holds(measured, k, needed=True) and _rank(rules, best) < _rank(rules, cap.best):
+        if cap.limits(measured, k) and _rank(rules, best) < _rank(rules, cap.best):
             best, missed = cap.best, [cap.reason, *missed]
     return Graded(best, tuple(missed))
 

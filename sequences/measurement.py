@@ -167,6 +167,18 @@ class WeakestCell(SourceBase):
     until: Until
 
 
+class CellLag(SourceBase):
+    """How far the lowest cell lies behind the median cell at the end of a rest, as a share of the rated capacity.
+
+    Through the battery's own voltage curve in this run's slowest discharge. Cells that were left alone lie together;
+    one with an internal short has fallen behind.
+    """
+
+    dimension: ClassVar[str] = "fraction"
+    kind: Literal["cell_lag"] = "cell_lag"
+    rest: Annotated[StepName, Field(description="A step without current; the rest on arrival tells most.")]
+
+
 class SelfDischarge(SourceBase):
     """Charge that the worst cell loses in 30 days more than the median cell, as a share of the rated capacity.
 
@@ -274,7 +286,7 @@ class FormulaOf(SourceBase):
 Source = Annotated[
     Capacity | CapacityFade | StateOfHealth | CapacityAtC3 | ConvergedCapacity | Energy | CertifiedEnergy | Efficiency
     | Resistance | ResistanceIncrease | CellResistanceRatio | PowerCapability | CellSpread | WeakestCell
-    | SelfDischarge | InsulationPerVolt | AcResistance | Spectrum | FastSoh | Degradation | IcaPeak | Metal
+    | CellLag | SelfDischarge | InsulationPerVolt | AcResistance | Spectrum | FastSoh | Degradation | IcaPeak | Metal
     | TemperatureMax | AtEnd | FormulaOf,
     Field(discriminator="kind"),
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from sequences.analysis import (
 )
 from sequences.analysis.estimate import ROOT_12
 from sequences.analysis.series import resolution
-from sequences.measurement import CellSpread, SelfDischarge, WeakestCell
+from sequences.measurement import CellLag, CellSpread, SelfDischarge, WeakestCell
 from sequences.measuring.charge import nearest, of_soc
 from sequences.measuring.samples import Array, MissingError, Rows, Samples, at_soc
 from sequences.record import StepRecord
@@ -85,6 +85,23 @@ def _why(s: Samples, row: int, cell: int) -> dict[str, float | str]:
 
 def discharges(segments: Segments) -> list[Sweep]:
     return [sweep for sweep in find_sweeps(segments) if sweep.direction < 0]
+
+
+def lag(s: Samples, source: CellLag) -> Estimate:
+    """The lowest cell below the median one, over the slope of the run's own voltage curve there."""
+    record = s.runs(source.rest)[-1]
+    rows, volts = _settled(s, record)
+    if volts.size < _FEWEST:
+        raise MissingError("fewer than three cells to compare", "비교할 셀이 3개보다 적음")
+    slope = _slope(s, int(rows[-1]))
+    if slope.value <= 0:
+        raise MissingError("the voltage curve is flat there", "해당 구간의 전압 곡선이 평탄함")
+    lowest = int(np.argmin(volts))
+    behind = float(np.median(volts) - volts[lowest])
+    reading = resolution(s.run.cells.ravel()) / ROOT_12
+    uncertainty = math.hypot(reading / slope.value, behind / slope.value * slope.uncertainty / slope.value)
+    detail: dict[str, float | str] = {"cell": lowest + 1, "behind_mv": round(1e3 * behind, 3)}
+    return Estimate(behind / slope.value, uncertainty, "1", ((int(rows[0]), int(rows[-1])),), detail)
 
 
 def self_discharge(s: Samples, source: SelfDischarge) -> Estimate:

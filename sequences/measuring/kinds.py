@@ -25,6 +25,7 @@ KINDS: Mapping[type, Callable[[Samples, Any], Estimate]] = {
     m.PowerCapability: resistance.power_capability,
     m.CellSpread: cells.spread,
     m.WeakestCell: cells.weakest,
+    m.CellLag: cells.lag,
     m.SelfDischarge: cells.self_discharge,
     m.InsulationPerVolt: readings.insulation,
     m.AcResistance: readings.ac_resistance,
