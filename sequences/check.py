@@ -67,12 +67,8 @@ def _findings(subject: Subject) -> Iterator[Finding]:
 
 def _called(place: Place, call: Call, subject: Subject) -> Iterator[Finding]:
     """A called recipe is held to its own limits and to those of its place; its faults stand where it is called."""
-    if call.called is None:
-        text = f"{place.name}: {call.recipe} is not there", f"{place.name}: {call.recipe} 이(가) 없습니다"
-        hint = "build recipes that call others with Recipe.from_data", "Recipe.from_data 로 만드십시오"
-        yield finding("E-CALL", place.at("recipe"), text, hint)
-        return
-    body = Subject(call.body, subject.dut, subject.station, place.levels, place.present, place.beside)
+    emptied = subject.emptied or subject.recipe.destructive
+    body = Subject(call.body, subject.dut, subject.station, place.levels, place.present, place.beside, emptied)
     for fault in _findings(body):
         where = f"{call.recipe}: {'.'.join(map(str, fault.path))}"
         text = f"{where}: {fault.text.en}", f"{where}: {fault.text.ko}"

@@ -18,6 +18,7 @@ from sequences.step import Cc, CcCv, Check, Cp, Cr, Cv, Rest, WaitUntil
 MOST_DEPTH = 1.2  # of the capacity as best known: more than any battery gives
 LEAST_CAPACITY = 0.2  # of the rated one: less than any battery has that is worth a test
 STEADY = 0.9  # of the set current at least flows at the start of a constant current
+HELD_WITHIN = 0.05  # V that the first cell may be off where a voltage is held
 _SOON = 1e-9  # share of a step's longest time: an end at the very end comes too late
 
 AT_ONCE = (
@@ -145,8 +146,13 @@ def _at_start(during: Known, place: Place, step_time: Range) -> Known:
     # the time of a run only rises: what is met at zero is met at once, or never
     ranges = {**during.ranges, "step_time": step_time, "total_time": ZERO}
     current, voltage = during.ranges["current"], during.ranges["voltage"]
-    if isinstance(place.step, Cc | CcCv):
+    step = place.step
+    if isinstance(step, Cc | CcCv):
         ranges["current"] = Range(STEADY * current.high, current.high)
+    if isinstance(step, CcCv | Cv):  # judged from where the first cell is held
+        low, high = step.cell_voltage - HELD_WITHIN, step.cell_voltage + HELD_WITHIN
+        extreme = "cell_max" if step.direction == "charge" else "cell_min"
+        ranges[extreme] = Range(max(ranges[extreme].low, low), min(ranges[extreme].high, high))
     if step_time.high == 0.0:
         return replace(during, ranges=ranges | dict.fromkeys(("charge", "energy", "depth"), ZERO))
     moved = current.high * step_time.high

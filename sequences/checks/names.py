@@ -112,7 +112,7 @@ def _of_calls(subject: Subject) -> Iterator[Finding]:
     dimensions = {m.name: subject.names[m.name] for m in own.measurements}
     hint = "rename it in one of the recipes", "한쪽 레시피에서 이름을 바꾸십시오"
     for place in subject.places:
-        if not isinstance(place.step, Call) or place.step.called is None:
+        if not isinstance(place.step, Call):
             continue
         body = place.step.body
         for name in sorted(own.variables.keys() & body.variables.keys()):

@@ -137,7 +137,7 @@ def _given(step: Any) -> set[Fact]:
             facts.add(("name", "grade_certain"))
         case Python():
             facts |= {("name", name) for name in step.into}
-        case Call() if step.called is not None:
+        case Call():
             facts |= {fact for fact in _facts(step.body.steps) if fact[0] == "name"}
         case _:
             if says(step, "into") and step.into:

@@ -47,7 +47,7 @@ def _needed(place: Place) -> Iterator[tuple[str, Path]]:
         yield step.role, place.path
     if isinstance(step, SetPoint) and step.chamber is not None:
         yield "chamber", place.at("chamber")
-    if isinstance(step, Call) and step.called is not None:
+    if isinstance(step, Call):
         for role, need in step.body.roles.items():
             if not need.optional:
                 yield role, place.at("recipe")

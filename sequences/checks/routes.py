@@ -179,7 +179,7 @@ def _runs_of(step: Step) -> int:
         case Hppc():
             count = len(step.soc) * len(step.at(step.soc[0]))
         case Call():
-            count = _runs(step.body.steps) if step.called is not None else 1
+            count = _runs(step.body.steps)
         case If():
             count = max(_runs(step.then), _runs(step.otherwise))
         case _:

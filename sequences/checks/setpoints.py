@@ -248,17 +248,15 @@ def _destructive(subject: Subject) -> Iterator[Finding]:
     """Cells that were emptied below what a battery stands are never charged again: copper has gone into solution."""
     for place in subject.places:
         step = place.step
-        if subject.recipe.destructive:
-            for demand in demands(step):
-                if demand.charging:
-                    text = (
-                        f"{place.name}: a destructive recipe does not charge",
-                        f"{place.name}: 파괴 레시피에서는 충전할 수 없습니다",
-                    )
-                    hint = "discharge only, or drop `destructive`", "방전만 하거나 `destructive` 를 빼십시오"
-                    yield finding("E-DESTRUCTIVE", place.at(*demand.path), text, hint)
-                    break
-        elif isinstance(step, Call) and step.called is not None and step.body.destructive:
+        charges = [demand for demand in demands(step) if demand.charging]
+        if charges and (subject.recipe.destructive or subject.emptied):
+            text = (
+                f"{place.name}: a destructive recipe does not charge",
+                f"{place.name}: 파괴 레시피에서는 충전할 수 없습니다",
+            )
+            hint = "discharge only, or drop `destructive`", "방전만 하거나 `destructive` 를 빼십시오"
+            yield finding("E-DESTRUCTIVE", place.at(*charges[0].path), text, hint)
+        elif isinstance(step, Call) and step.body.destructive and not subject.recipe.destructive:
             text = (
                 f"{place.name}: calls a destructive recipe, and is not one itself",
                 f"{place.name}: 파괴 레시피가 아닌데 파괴 레시피를 호출합니다",

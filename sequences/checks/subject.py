@@ -67,7 +67,8 @@ class Place:
 class Subject:
     """A recipe, and the battery and station it is checked for where they are given.
 
-    `outer` are the levels of the recipes that call it; `present` and `beside` are those of the call's place.
+    `outer` are the levels of the recipes that call it; `present` and `beside` are those of the call's place, and
+    `emptied` tells of a destructive recipe around it.
     """
 
     recipe: Recipe
@@ -76,6 +77,7 @@ class Subject:
     outer: Levels = Levels()
     present: frozenset[str] = frozenset()
     beside: bool = False
+    emptied: bool = False
 
     @cached_property
     def places(self) -> list[Place]:
@@ -132,7 +134,7 @@ def drive(steps: list[Step]) -> bool:
     return any(
         step.drives
         or any(drive(inner) for _, inner in written(step))
-        or (isinstance(step, Call) and step.called is not None and drive(step.body.steps))
+        or (isinstance(step, Call) and drive(step.body.steps))
         for step in steps
     )
 

@@ -143,7 +143,7 @@ def _least_of(step: Step) -> float:
         case Group():
             return sum(_least(inner) for _, inner in written(step))
         case Call():
-            return _least(step.body.steps) if step.called is not None else 0.0
+            return _least(step.body.steps)
         case _:
             return 0.0
 

@@ -65,6 +65,10 @@ NEVER, AT_ONCE = "E-END-UNREACHABLE", "E-END-AT-ONCE"
         (holding("current <= C/10", "current >= 0.6C"), NEVER),
         (holding("not current <= C/10"), AT_ONCE),
         ({**cccv(), "step": "cv", "ends": ["current <= C/10"]}, ""),
+        # judged while the voltage is held only
+        (holding("current <= C/10", "cell_max >= 4.1 V"), AT_ONCE),
+        (holding("current <= C/10", "cell_max >= 4.19 V"), ""),
+        (holding("current <= C/10", "cell_min >= 4.1 V"), ""),
         (ends("power >= 20 kW"), NEVER),
         (ends("power >= 5 kW"), ""),
         # charge

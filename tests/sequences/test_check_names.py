@@ -307,3 +307,8 @@ def test_a_recipe_that_is_not_destructive_calls_none_that_is() -> None:
     library = {"called": called(cc(), destructive=True)}
     assert one(recipe(call("c", "called"), library=library)).code == "E-DESTRUCTIVE"
     assert sound(recipe(call("c", "called"), library=library, destructive=True))
+
+
+def test_what_a_destructive_recipe_calls_does_not_charge_either() -> None:
+    library = {"called": called(cccv())}
+    assert one(recipe(cc(), call("c", "called"), library=library, destructive=True)).code == "E-DESTRUCTIVE"
