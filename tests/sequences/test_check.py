@@ -249,7 +249,7 @@ REASON = {"en": "why", "ko": "이유"}
     [
         rules("stateOfHealth >= 80 V"),
         rules("capacityFade <= 10 %", rejects=[{"grade": "Q", "when": "stateOfHealth >= 80 V", "reason": REASON}]),
-        rules("capacityFade <= 10 %", caps=[{"best": "D", "unless": "stateOfHealth >= 80 V", "reason": REASON}]),
+        rules("capacityFade <= 10 %", caps=[{"best": "D", "unless": ["stateOfHealth >= 80 V"], "reason": REASON}]),
     ],
     ids=["need", "reject", "cap"],
 )
