@@ -31,6 +31,7 @@ def json_schema(model: type[BaseModel], title: str, *, parameters: bool = False)
     schema["definitions"] = schema.pop("$defs", {})
     _explain_kinds(schema)
     _share(schema)
+    _word_complaints(schema)
     return {"$schema": DIALECT, **schema, "title": title}
 
 
@@ -139,6 +140,14 @@ def _share(schema: dict[str, Any]) -> None:
             for place in places:
                 place.clear()
                 place["$ref"] = _REF + name
+
+
+def _word_complaints(part: Any) -> None:
+    """What an editor says of a text that does not fit: what would, instead of a regular expression."""
+    for inner in part if isinstance(part, list) else part.values() if isinstance(part, dict) else []:
+        _word_complaints(inner)
+    if isinstance(part, dict) and isinstance(part.get("pattern"), str) and part.get("examples"):
+        part["patternErrorMessage"] = f"not a {part['title']}; write it like {part['examples'][0]!r}"
 
 
 def _first_sentence(text: str) -> str:

@@ -197,6 +197,11 @@ def test_an_editor_offers_each_kind_of_step_with_what_it_is() -> None:
     assert offered["cccv"].startswith("A constant current until the first cell reaches `cell_voltage`, then")
 
 
+def test_an_editor_says_what_would_fit_instead_of_a_pattern() -> None:
+    duration = SCHEMA["recipe"]["definitions"]["Rest"]["properties"]["duration"]
+    assert duration["patternErrorMessage"] == "not a time in s, ms, min, h; write it like '10 min'"
+
+
 def test_defaults_are_written_as_a_file_has_them() -> None:
     definitions = SCHEMA["recipe"]["definitions"]
     assert definitions["SetTemperature"]["properties"]["tolerance"]["default"] == "2 K"
