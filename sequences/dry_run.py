@@ -50,8 +50,7 @@ FIRST_SAMPLES = 5  # of a step are taken a second apart: much is decided then
 MAX_SAMPLES = 400_000
 READING_TAKES = 1.0  # s
 SPECTRUM_PERIODS, SPECTRUM_POINT_TAKES = 2.0, 0.3  # of each frequency, and s besides
-CHAMBER_RAMP = 1.0 / 60.0  # K/s of the air; the battery follows with its own time constant
-BATTERY_LAG = 3600.0  # s
+CHAMBER_RAMP = 1.0 / 60.0  # K/s of the air; the battery follows as its model does
 INSULATION = 1e9  # ohm
 ASKING = ("prompt", "inspect")  # steps that wait for people
 
@@ -59,6 +58,7 @@ ASKING = ("prompt", "inspect")  # steps that wait for people
 @dataclass(frozen=True, slots=True)
 class ForecastStep:
     """What one step run is expected to take: s, Ah, Wh (+ charges); extremes of cells, current (A) and degC in it.
+    `started` is in s since the run began.
 
     What it may come to at worst: `longest` in s, None where only the run's own limit bounds it, and the `bounds` at
     which the run trips.
@@ -66,6 +66,7 @@ class ForecastStep:
 
     label: str
     kind: str
+    started: float
     seconds: float
     charge: float
     energy: float
@@ -80,27 +81,16 @@ class ForecastStep:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The whole of it; `finish` is how it ended on the model."""
+    """The whole of it: s, and Ah into the battery and out of it; `finish` is how it ended on the model."""
 
     steps: tuple[ForecastStep, ...]
     finish: Finish
     dut: str
     soc: float
     capacity: float
-
-    @property
-    def seconds(self) -> float:
-        return sum(step.seconds for step in self.steps)
-
-    @property
-    def charged(self) -> float:
-        """Ah into the battery."""
-        return sum(step.charge for step in self.steps if step.charge > 0)
-
-    @property
-    def discharged(self) -> float:
-        """Ah out of it."""
-        return -sum(step.charge for step in self.steps if step.charge < 0)
+    seconds: float
+    charged: float
+    discharged: float
 
     @property
     def for_people(self) -> float:
@@ -117,12 +107,7 @@ class Forecast:
     @cached_property
     def _until_end(self) -> dict[str, tuple[float, float]]:
         """By label: s that a step takes, and s after it; of a label's several runs the first."""
-        found: dict[str, tuple[float, float]] = {}
-        after = 0.0
-        for step in reversed(self.steps):
-            found[step.label] = (step.seconds, after)
-            after += step.seconds
-        return found
+        return {step.label: (step.seconds, self.seconds - step.started - step.seconds) for step in reversed(self.steps)}
 
 
 def dry_run(
@@ -161,7 +146,9 @@ class _Rehearsal:
             turn = self._program.update(Moment(self._sample(), self._t, answers))
         self._note(turn)
         finish = turn.finish or Finish(Verdict.INCONCLUSIVE, "longer than a dry run goes on")
-        return Forecast(tuple(self._steps), finish, self._dut.model, soc, capacity)
+        moved = self._model.counters
+        steps, dut = tuple(self._steps), self._dut.model
+        return Forecast(steps, finish, dut, soc, capacity, self._t, moved.charged_ah, moved.discharged_ah)
 
     # ---- time and samples
 
@@ -256,6 +243,7 @@ class _Rehearsal:
                 ForecastStep(
                     label=event.label,
                     kind=begun.kind,
+                    started=event.started,
                     seconds=event.ended - event.started,
                     charge=event.charge,
                     energy=event.energy,

@@ -54,7 +54,7 @@ from sequences.view import Context, Rates, View
 
 FULL_WITHIN = 0.02  # V of a cell's highest voltage at which a held charge has filled the battery
 EMPTY_WITHIN = 0.02  # V of a cell's lowest voltage at which a discharge has emptied it
-MAX_ENTERED = 10 * MAX_STEP_RUNS  # steps, loops and branches entered in a run: jumps and retries multiply
+MAX_ENTERED = 3 * MAX_STEP_RUNS  # steps, loops and branches entered in a run: jumps and retries multiply
 
 _RUNS: dict[type, Callable[[Any], Any]] = {
     Rest: runs.RestRun,
@@ -407,7 +407,10 @@ class LeafNode:
             return self._recall(self._program.story)
         if self.owns_cycler:
             self._program.rates.forget()
-        return self._react(self._logic.start(self._view(now, None)), now)
+        reaction = self._logic.start(self._view(now, None))
+        if not (self.owns_cycler and isinstance(reaction, Drive | NoCurrent)):
+            self._began = now.t  # nothing is switched for it
+        return self._react(reaction, now)
 
     def update(self, now: Moment) -> Result:
         if self._program.story is not None:

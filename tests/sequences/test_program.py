@@ -90,6 +90,15 @@ def test_the_clock_of_a_step_starts_when_its_current_flows(dut: Dut) -> None:
     assert player.record("a").ended == STARTED + 8.0
 
 
+def test_where_nothing_is_switched_the_clock_starts_with_the_step(dut: Dut) -> None:
+    beside = parallel("p", [rest("owner", "30 s")], [rest("beside", "10 s")], [{"step": "identify", "name": "codes"}])
+    player = Player(dut, recipe_of(beside), switching=3.0).start().answer(("", "", ""), to=ReadCodes)
+    assert [player.record("codes").started, player.record("codes").ended] == [STARTED, STARTED + 3.0]
+    player.after(7.0)
+    assert player.at_work == ["owner"]
+    assert player.record("beside").started == STARTED
+
+
 def test_times_exclude_holds(dut: Dut) -> None:
     player = run(dut, rest("a"), check("early", "total_time < 30 s")).start().after(5.0)
     player.hold(3600.0).after(4.9)
