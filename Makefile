@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test bench docs clean
 
 demo: $(STAMP)
 	@$(BIN)/evaline demo
@@ -19,6 +19,9 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m tests.bench
+
+docs: $(STAMP)
+	for file in recipe line grades dut; do $(BIN)/evaline reference $$file > docs/$$file-reference.md; done
 
 clean:
 	rm -rf $(VENV) var

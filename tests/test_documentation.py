@@ -36,7 +36,7 @@ def test_every_error_code_is_on_its_page_and_every_code_on_the_page_exists() -> 
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_the_reference_pages_are_those_of_the_declarations(kind: str) -> None:
     page = (ROOT / "docs" / f"{kind}-reference.md").read_text(encoding="utf-8")
-    assert page == reference(kind), f"run: evaline reference {kind} > docs/{kind}-reference.md"
+    assert page == reference(kind), "run `make docs`, and commit what it writes"
 
 
 def blocks(text: str, language: str) -> list[str]:
