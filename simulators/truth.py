@@ -22,10 +22,10 @@ _PULSE_SOCS = (0.8, 0.5, 0.2)
 _END_RATE_C = 0.1
 
 
-def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
-    """Charge at `rate_c` of the rated capacity, the highest cell then held at its limit until C/10; rest 10 min;
-    discharge at `rate_c` until the lowest cell is at its limit, once for the capacity and once with rests of 10 min and
-    discharge pulses of 10 s at 1C where 80, 50 and 20 % of it are left.
+def measure(pack: Pack, rate_c: float, ambient_degc: float, end_rate_c: float = _END_RATE_C) -> dict[str, Any]:
+    """Charge at `rate_c` of the rated capacity, the highest cell then held until `end_rate_c`; rest 10 min; discharge
+    at `rate_c` until the lowest cell is at its limit, once for the capacity and once with rests of 10 min and discharge
+    pulses of 10 s at 1C where 80, 50 and 20 % of it are left.
 
     Cell voltages are those that the BMS's taps show; cells are counted from 0. The battery is left alone; its copy
     starts at the surroundings' temperature. Returns
@@ -49,7 +49,7 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float) -> dict[str, Any]:
     rated = dut.rated_capacity_ah
     current = rate_c * rated
 
-    charge_fully(pack.cells, current, _END_RATE_C * rated, dut.cell_voltage_max_v)
+    charge_fully(pack.cells, current, end_rate_c * rated, dut.cell_voltage_max_v)
     _rest(pack)
     spread_full = _spread(pack)
     pulsed = copy.deepcopy(pack)

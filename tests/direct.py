@@ -74,25 +74,28 @@ class Played:
     hours: float
     records: tuple[StepRecord, ...]
     truth: Mapping[str, Any]
+    lag: float  # of the lowest cell behind the median one before the run, as a share of the rated capacity
 
 
 def play(
     recipe: Recipe, model: DutModel, battery: SimulatedBattery, rules: GradeRules,
-    roles: frozenset[str] = frozenset(), seed: int = 1, ambient: float = 25.0,
+    roles: frozenset[str] = frozenset(), seed: int = 1, ambient: float = 25.0, rate_c: float = 1 / 3,
+    end_rate_c: float = 1 / 20,
 ) -> Played:  # fmt: skip
-    """Evaluate one simulated battery; `roles` are what the station has besides what every recipe needs."""
-    return _Player(recipe, model, battery, rules, roles, seed, ambient).play()
+    """Evaluate one simulated battery; `roles` are what the station has besides what every recipe needs, the
+    truth discharges at `rate_c` after a charge that ends at `end_rate_c`."""
+    return _Player(recipe, model, battery, rules, roles, seed, ambient, rate_c, end_rate_c).play()
 
 
 class _Player:
     def __init__(
         self, recipe: Recipe, model: DutModel, battery: SimulatedBattery, rules: GradeRules, roles: frozenset[str],
-        seed: int, ambient: float,
+        seed: int, ambient: float, rate_c: float, end_rate_c: float,
     ) -> None:  # fmt: skip
         self._t = 0.0
         self._world = World(Pack.used(model, battery, seed, ambient), lambda: self._t, ambient, max_step_s=5.0)
         self._world.set_contactor(True)
-        self._truth = self._world.truth()
+        self._truth, self._lag = self._world.truth(rate_c, end_rate_c), _lag(self._world.pack)
         self._dut, self._rules, self._recipe = dut_of(model), rules, recipe
         basic = {"cycler", "interlock", "battery_monitor", "temperature_scanner"}
         capacity = self._world.bms_capacity_ah()
@@ -115,7 +118,9 @@ class _Player:
         verdict = worst([turn.finish.verdict, *(result.verdict for result in results)])
         graded = grade(self._rules, _measured(results), verdict)
         by_name = {result.measurement.name: result for result in results}
-        return Played(turn.finish, by_name, verdict, graded, self._t / 3600, tuple(self._records), self._truth)
+        return Played(
+            turn.finish, by_name, verdict, graded, self._t / 3600, tuple(self._records), self._truth, self._lag
+        )
 
     def _carry_out(self, turn: Turn) -> dict[int, Answer]:
         self._note(turn)
@@ -239,6 +244,11 @@ def _measured(results: list[MeasurementResult]) -> dict[str, Measured]:
         for result in results
         if result.value is not None
     }
+
+
+def _lag(pack: Pack) -> float:
+    socs, share = pack.cell_socs(), pack.cell_capacities_ah / pack.dut.rated_capacity_ah
+    return float((np.median(socs) - socs.min()) * share[int(np.argmin(socs))])
 
 
 def _resolved(value: float, resolution: float) -> float:

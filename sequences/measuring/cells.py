@@ -20,7 +20,6 @@ from sequences.analysis import (
     from_voltages,
 )
 from sequences.analysis.estimate import ROOT_12
-from sequences.analysis.series import resolution
 from sequences.measurement import CellLag, CellSpread, SelfDischarge, WeakestCell
 from sequences.measuring.charge import nearest, of_soc
 from sequences.measuring.samples import Array, MissingError, Rows, Samples, at_soc
@@ -31,6 +30,7 @@ LEAST_APART = 3600.0  # s between two rests: below, nothing of a self-discharge 
 _FLOWED = 1e-3  # of the rated capacity: what may have flowed between them
 _CURRENT = 0.1  # a discharge's usual current, within this share
 _NEAR = 0.02  # of the capacity, to either side: over which a voltage curve's slope is taken
+_ABOUT = 0.06  # of it, where a discharge is interrupted there
 _POLARISED = 0.2  # of that slope, which is taken under current: its standard uncertainty
 _FEWEST = 3
 
@@ -44,7 +44,7 @@ def spread(s: Samples, source: CellSpread) -> Estimate:
         "highest_cell": found.detail["highest_cell"],
     }
     elsewhere = of_soc(
-        s, source.rest, source.soc, record, found.value, lambda run: cell_spread(s.cells, s.end(run)).value
+        s, source.rest, source.soc, record, found.value, lambda run: float(np.ptp(s.run.cells[s.end(run)]))
     )
     return replace(found, uncertainty=math.hypot(found.uncertainty, elsewhere), detail=detail)
 
@@ -93,12 +93,12 @@ def lag(s: Samples, source: CellLag) -> Estimate:
     rows, volts = _settled(s, record)
     if volts.size < _FEWEST:
         raise MissingError("fewer than three cells to compare", "비교할 셀이 3개보다 적음")
-    slope = _slope(s, int(rows[-1]))
+    slope = _slope_about(s, int(rows[-1]))
     if slope.value <= 0:
         raise MissingError("the voltage curve is flat there", "해당 구간의 전압 곡선이 평탄함")
     lowest = int(np.argmin(volts))
     behind = float(np.median(volts) - volts[lowest])
-    reading = resolution(s.run.cells.ravel()) / ROOT_12
+    reading = s.cell_step / ROOT_12
     uncertainty = math.hypot(reading / slope.value, behind / slope.value * slope.uncertainty / slope.value)
     detail: dict[str, float | str] = {"cell": lowest + 1, "behind_mv": round(1e3 * behind, 3)}
     return Estimate(behind / slope.value, uncertainty, "1", ((int(rows[0]), int(rows[-1])),), detail)
@@ -132,7 +132,7 @@ def self_discharge(s: Samples, source: SelfDischarge) -> Estimate:
     worst = int(np.argmax(lost))
     scatter = 1.4826 * float(np.median(np.abs(lost - middle)))
     rest = {name: float(np.median(volts)) for name, volts in (("before", before), ("after", after))}
-    reading = max(resolution(s.run.cells.ravel()) / ROOT_12, scatter / math.sqrt(2))
+    reading = max(s.cell_step / ROOT_12, scatter / math.sqrt(2))
 
     def rested(volts: Array, name: str, rows: Rows) -> RestVoltage:
         voltage = Estimate(float(volts[worst]) - rest[name], reading, "V", ((int(rows[0]), int(rows[-1])),))
@@ -167,32 +167,42 @@ def _settled(s: Samples, record: StepRecord) -> tuple[Rows, Array]:
     return rows, cells.mean(axis=0)
 
 
-def _slope(s: Samples, row: int) -> Estimate:
+def _slope_about(s: Samples, row: int) -> Estimate:
+    """The slope there or, where pulses and their rests interrupt the discharge, over more of it."""
+    try:
+        return _slope(s, row)
+    except MissingError:
+        return _slope(s, row, _ABOUT)
+
+
+def _slope(s: Samples, row: int, within: float = _NEAR) -> Estimate:
     """dV/dSOC of the cells' median at the state of charge of a row, in V, from the run's slowest discharge through it.
 
     A state of charge of 1 is the rated capacity; 20 % uncertain, for it is taken under current.
     """
     net, series = s.net_ah[s.usable], s.series
     here = float(s.net_ah[row])
-    found: list[tuple[float, Sweep]] = []
+    margin = within * s.dut.rated_capacity
+    found: list[tuple[bool, float, Sweep]] = []
     for sweep in discharges(s.segments):
         current = -series.current[sweep.first : sweep.last + 1]
         flowing = current[current > s.segments.rest_current]
         if flowing.size and net[sweep.last] <= here <= net[sweep.first]:
-            found.append((float(np.median(flowing)), sweep))
+            one_sided = net[sweep.last] > here - margin or net[sweep.first] < here + margin
+            found.append((one_sided, float(np.median(flowing)), sweep))
     if not found:
         raise MissingError(
             "no discharge of this run passed the state of charge of the rests",
             "이 실행의 방전 중 휴지 시의 충전 상태를 지난 것이 없음",
         )
-    usual, sweep = min(found, key=lambda pair: pair[0])
+    _, usual, sweep = min(found, key=lambda each: each[:2])
     capacity = s.dut.rated_capacity
     rows = np.arange(sweep.first, sweep.last + 1)
     rows = rows[np.abs(-series.current[rows] - usual) <= _CURRENT * usual]
-    near = rows[np.abs(net[rows] - here) <= _NEAR * capacity]
+    near = rows[np.abs(net[rows] - here) <= within * capacity]
     volts = np.median(s.run.cells[s.usable[near]], axis=1) if near.size else np.zeros(0)
     good = np.isfinite(volts)
-    if good.sum() < _FEWEST or np.ptp(net[near][good]) < _NEAR * capacity:
+    if good.sum() < _FEWEST or np.ptp(net[near][good]) < within * capacity:
         raise MissingError(
             "the slowest discharge has too few samples there", "가장 느린 방전의 해당 구간에 샘플이 너무 적음"
         )
