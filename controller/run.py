@@ -195,8 +195,10 @@ def run_data(
     columns: tuple[str, ...], rows: NDArray[np.float64], records: list[StepRecord], station: StationConfig | None = None
 ) -> RunData:
     """The journal's samples as the analysis takes them; the cycler's accuracy is taken as rectangular."""
-    by_name = {name: rows[:, index] for index, name in enumerate(columns)}
     cells = [index for index, name in enumerate(columns) if name.startswith("cell_") and name[5:].isdigit()]
+    signals = sorted(set(range(len(columns))) - set(cells))
+    picked = np.asfortranarray(rows[:, signals])  # each in one piece: the analysis reads them again and again
+    by_name = {columns[index]: picked[:, place] for place, index in enumerate(signals)}
     cycler = station.instruments.get("cycler") if station is not None else None
     accuracy = cycler.accuracy if cycler is not None else Accuracy()
     gains = (limit / 100 / math.sqrt(3) for limit in (accuracy.voltage_percent, accuracy.current_percent))

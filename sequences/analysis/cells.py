@@ -77,7 +77,7 @@ def cell_spread(series: TimeSeries, row: int) -> Estimate:
     if not np.isfinite(cells).all():
         raise UnmeasurableError("a cell's voltage is not good")
     lowest, highest = int(np.argmin(cells)), int(np.argmax(cells))
-    reading = math.sqrt(2) * resolution(_cells(series).ravel()) / ROOT_12
+    reading = math.sqrt(2) * resolution(_cells(series).ravel(order="K")) / ROOT_12
     return Estimate(
         float(cells[highest] - cells[lowest]),
         reading,

@@ -174,7 +174,8 @@ def of_soc(
             points.append((soc_before(s, other).value - actual.value, measure(other) - value))
         except (UnmeasurableError, MissingError):
             continue
-    points = sorted((point for point in points if abs(point[0]) > _APART), key=lambda point: abs(point[0]))[:2]
+    points = [point for point in points if abs(point[0]) > _APART and math.isfinite(point[1])]
+    points = sorted(points, key=lambda point: abs(point[0]))[:2]
     slopes = [abs(change / apart) for apart, change in points]
     if len(points) == 2 and abs(points[0][0] - points[1][0]) > _APART:
         (x, y), (u, v) = points

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sequences.analysis import Estimate, Pulse
-from sequences.analysis.series import resolution
 from sequences.fast_soh import ALLOWED, VOLTAGES, FastPulse, estimate
 from sequences.fast_soh import FastSoh as Estimated
 from sequences.measurement import FastSoh
@@ -64,12 +63,12 @@ def _estimated(s: Samples, done: _Procedure) -> tuple[Estimated | None, Text, di
     mean = _ask(s, done, s.series.voltage / n, s.series.voltage_resolution / n)
     if n > 1 and mean.soh is not None:
         detail |= {"mean_cell_percent": round(100 * mean.soh, 2)}
-    if n == 1:
+    step = s.cell_step if s.series.cells is not None else 0.0
+    if n == 1 and not 0 < step < s.series.voltage_resolution:
         every = [mean]
     elif s.series.cells is None:
         return None, in_words("there are no cell voltages"), detail
     else:
-        step = resolution(s.run.cells.ravel())
         every = [_ask(s, done, s.series.cells[:, cell], step) for cell in range(s.series.cells.shape[1])]
     for cell, answer in enumerate(every, 1):
         if answer.soh is None:

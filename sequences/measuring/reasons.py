@@ -65,7 +65,8 @@ _PATTERNS = tuple((re.compile(pattern, re.DOTALL), korean) for pattern, korean i
 
 def in_words(en: str) -> Text:
     """A reason, or several with semicolons between, in both languages; what nobody translated stays English."""
-    return Text(en=en, ko=_korean(en) or "; ".join(_korean(part) or part for part in en.split("; ")))
+    parts = [_korean(part) for part in en.split("; ")]
+    return Text(en=en, ko="; ".join(parts) if all(parts) else _korean(en) or en)
 
 
 def _korean(en: str) -> str:

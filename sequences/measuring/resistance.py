@@ -14,10 +14,9 @@ from sequences.analysis import Estimate, Pulse, cell_resistances, dc_resistance,
 from sequences.analysis import resistance_increase as compared
 from sequences.analysis.estimate import ROOT_12
 from sequences.analysis.resistance import MIN_REST
-from sequences.analysis.series import resolution
 from sequences.measurement import CellResistanceRatio, PowerCapability, PulseAt, Resistance, ResistanceIncrease
 from sequences.measuring.charge import nearest, of_soc
-from sequences.measuring.samples import Array, MissingError, Samples, at_soc
+from sequences.measuring.samples import MissingError, Samples, at_soc
 from sequences.record import StepRecord
 
 # a battery model's `initial_dcir_ohm` is the resistance after this time, see config/dut.py
@@ -75,9 +74,9 @@ def increase(s: Samples, source: ResistanceIncrease) -> Estimate:
     return replace(compared(ohm, new), detail=dict(ohm.detail) | {"new_mohm": s.dut.initial_dcir * 1e3})
 
 
-def _reading(s: Samples, cells: Array) -> float:
+def _reading(s: Samples) -> float:
     """Standard uncertainty of a cell's voltage in V, by the steps it is told in."""
-    return resolution(cells.ravel()) / ROOT_12
+    return s.cell_step / ROOT_12
 
 
 def _lasted(pulse: Pulse, s: Samples, source: PulseAt) -> None:
@@ -97,7 +96,7 @@ def cell_ratio(s: Samples, source: CellResistanceRatio) -> Estimate:
     if middle <= 0:
         raise MissingError("the cells' resistance is not above zero", "셀 저항이 0보다 크지 않음")
     value = float(ohms[highest]) / middle
-    of_ohm = math.sqrt(2) * _reading(s, s.run.cells) / abs(pulse.current)
+    of_ohm = math.sqrt(2) * _reading(s) / abs(pulse.current)
     # the median of n is pi / 2 n of a single one's variance
     spread = math.hypot(of_ohm, value * of_ohm * math.sqrt(math.pi / 2 / len(ohms))) / middle
     detail = {"cell": highest + 1} | at_soc(actual.value if actual else None)
@@ -121,7 +120,7 @@ def power_capability(s: Samples, source: PowerCapability) -> Estimate:
         limits = (volts - lowest) / np.where(ohms > 0, ohms, np.nan)
         cell = int(np.nanargmin(limits)) if np.isfinite(limits).any() else -1
         bound = float(limits[cell]) if cell >= 0 else math.nan
-        relative = math.sqrt(2) * _reading(s, s.run.cells) / abs(pulse.current) / float(ohms[cell])
+        relative = math.sqrt(2) * _reading(s) / abs(pulse.current) / float(ohms[cell])
     else:
         cell = -1
         bound = (rested - lowest * s.dut.series_cells) / ohm.value

@@ -20,6 +20,7 @@ from sequences.analysis import (
     energy_moved,
     find_segments,
 )
+from sequences.analysis.series import resolution
 from sequences.dut import Dut
 from sequences.expression import Evaluation, Expression, Scope
 from sequences.recipe import Recipe
@@ -65,6 +66,7 @@ class Samples:
     scope: str
     names: Scope
     spectra: dict[int, SpectrumFit] = field(default_factory=dict)
+    _rows: dict[int, Rows] = field(default_factory=dict)
 
     @cached_property
     def records(self) -> list[StepRecord]:
@@ -106,7 +108,9 @@ class Samples:
         return record
 
     def rows(self, record: StepRecord) -> Rows:
-        rows = np.flatnonzero(self.run.columns["step"] == record.index)
+        rows = self._rows.get(record.index)
+        if rows is None:
+            rows = self._rows[record.index] = np.flatnonzero(self.run.columns["step"] == record.index)
         if not rows.size:
             raise MissingError(f"step {record.label} has no samples", f"{record.label} 단계에 샘플이 없음")
         return rows
@@ -151,6 +155,11 @@ class Samples:
         """Every sample of the cells alone, whose rows are those of the run."""
         nothing = np.zeros(len(self.t))
         return TimeSeries(nothing, nothing, nothing, cells=self.run.cells)
+
+    @cached_property
+    def cell_step(self) -> float:
+        """The step that cells' voltages are told in, V; 0 where it does not show."""
+        return resolution(self.run.cells.ravel(order="K"))
 
     @cached_property
     def segments(self) -> Segments:
