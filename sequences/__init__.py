@@ -26,7 +26,7 @@ from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat
 from sequences.grading import Graded, GradeRules, Measured, grade, is_certain
 from sequences.measurement import Measurement
 from sequences.measuring import MeasurementResult, RunData, analyse, analyse_some
-from sequences.program import Begun, Directive, Finish, Moment, Program, Turn
+from sequences.program import Program
 from sequences.recipe import AppliesTo, Parameter, Recipe, RoleNeed
 from sequences.record import Decision, Knowledge, StepRecord, StepStart
 from sequences.recording import Keeper
@@ -63,6 +63,7 @@ from sequences.step import (
     WaitUntil,
 )
 from sequences.text import FaultError, Text
+from sequences.turn import Begun, Directive, Finish, Moment, Turn
 from sequences.verdict import Verdict, worst
 from sequences.view import Context, View
 

@@ -35,12 +35,13 @@ from sequences.bounds import Bound, effective_bounds, tightest
 from sequences.dut import Dut, StationLimits
 from sequences.grading import GradeRules, Measured, grade, is_certain
 from sequences.measuring import MeasurementResult, RunData, analyse_some
-from sequences.program import Begun, Finish, Moment, Program, Turn
+from sequences.program import Program
 from sequences.recipe import Recipe
 from sequences.record import Decision, StepRecord
 from sequences.safety import Safety
 from sequences.sample import Quality, Sample, Value
 from sequences.step import Ocv, Pulse, StepBase
+from sequences.turn import Begun, Finish, Moment, Turn
 from sequences.verdict import Verdict
 from sequences.view import Context
 

@@ -152,7 +152,8 @@ def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
             title = entry["title"][lang] if lang != "en" else name
             verdict = Text(entry["verdict"], VERDICT_STYLE[entry["verdict"]]) if entry["limits"] else Text("")
             unit = "" if entry["unit"] == "1" else entry["unit"]
-            table.add_row(title, _value(entry["value"]), unit, _limits(entry["limits"], words), verdict)
+            sure = f" ± {entry['uncertainty']:.2g}" if entry.get("uncertainty") else ""
+            table.add_row(title, _value(entry["value"]) + sure, unit, _limits(entry["limits"], words), verdict)
         console.print(table)
         console.print()
     verdict = result["verdict"]

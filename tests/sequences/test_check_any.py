@@ -38,7 +38,7 @@ from sequences import (
 from sequences.actions import Ended
 from sequences.check import MAX_FINDINGS, check
 from sequences.flow import bodies
-from sequences.program import run_of
+from sequences.leaf import run_of
 from sequences.view import Rates
 from tests.sequences.checking import (
     DUT,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from sequences import Context, Counters, Drive, Dut, NoCurrent, Quality, Sample, Value, View
 from sequences.actions import Ended
 from sequences.flow import Step
-from sequences.program import run_of
+from sequences.leaf import run_of
 from sequences.runs import StepRun
 from sequences.view import Rates
 
