@@ -241,6 +241,7 @@ class NewareBts:
             raise SettingError(f"channel {self._address} is {reading.state}; stop it before starting a program")
         earlier_test = await self._newest_test()
         await asyncio.to_thread(_write, self._file, program)
+        self._earlier_test = earlier_test  # before it is sent: a server that does not answer may still begin it
         await self._command(
             "start",
             f"<start {channel.attributes()} barcode={quoteattr(code)}>{escape(self._bts_path)}</start>"
@@ -248,7 +249,6 @@ class NewareBts:
             'addtimewhenrepeat="0" createdirbydate="0" filetype="0" backupontime="1" backupontimeinterval="720" '
             'backupfree="1" />',
         )
-        self._earlier_test = earlier_test
 
     async def read(self) -> CellReading:
         # The newest test is asked for first: values that follow a new one are of the new one.
@@ -267,6 +267,7 @@ class NewareBts:
     async def stop(self) -> None:
         if (await self.read()).state not in READY:
             await self._command("stop", f"<stop {self._channel.attributes()}>true</stop>")
+            self._earlier_test = None
 
     @property
     def _channel(self) -> Channel:
@@ -294,8 +295,10 @@ class NewareBts:
         return self._earlier_test is None
 
     async def _command(self, command: str, items: str) -> None:
+        self._session = None  # log in again: on a connection reopened unnoticed it would be refused
         root = await self._ask(command, f'<list count="1">{items}</list>')
         if (verdict := (_only(root, command).text or "").strip()) != "ok":
+            self._earlier_test = None  # refused: nothing will begin, or nothing runs
             raise DeviceError(
                 f"the server refuses {command} for channel {self._address}: {verdict}; see the BTS client"
             )

@@ -86,13 +86,13 @@ def check_hardware(registers: Sequence[int]) -> None:
 
 def parse_limits(lowest: Sequence[int], highest: Sequence[int]) -> tuple[float, float]:
     """The range of set points; raises SettingError for one that only other words could make."""
-    limits = words.number(lowest[::-1]), words.number(highest[::-1])
-    if not POSSIBLE[0] <= limits[0] <= limits[1] - SMALLEST_RANGE <= POSSIBLE[1]:
+    low, high = words.number(lowest[::-1]), words.number(highest[::-1])
+    if not (POSSIBLE[0] <= low and low + SMALLEST_RANGE <= high <= POSSIBLE[1]):
         raise SettingError(
-            f"its set points may lie from {limits[0]:g} to {limits[1]:g} degC; set the range, or Modbus word order to "
-            "low-high, on the controller"
+            f"its set points may lie from {low:g} to {high:g} degC; set the range, or Modbus word order to low-high, "
+            "on the controller"
         )
-    return limits
+    return low, high
 
 
 def alarm_count(part_number: str) -> int:
