@@ -91,6 +91,8 @@ FaultKind = Literal[
     "alarm",
     "protected",
     "hand_trigger",
+    "word_order",
+    "fahrenheit",
 ]
 
 

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from config.simulation import Fault
 from simulators.clock_page import ClockPage
 from simulators.endpoints import reach
 from simulators.faults import KINDS
+from simulators.line import serving_line
 from simulators.servers import ListenError
 from simulators.station import SimulatedStation
 
@@ -143,11 +143,7 @@ async def _run(line: LineConfig, stations: dict[str, SimulatedStation], options:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as servers:
-        links = {
-            name: await servers.enter_async_context(station.serve(options.free_ports))
-            for name, station in stations.items()
-        }
+    async with serving_line([station.wiring for station in stations.values()], options.free_ports) as links:
         if options.write_config:
             _write_config(line, links, options.write_config)
         if options.json:
