@@ -206,8 +206,11 @@ def _print_addresses(line: LineConfig, links: Links) -> None:
     for station, of_station in links.items():
         for key, link in of_station.items():
             instrument = line.stations[station].instruments[key]
-            # the battery tester has holding registers alone, at unit 0
-            unit, table = (0, 4) if instrument.driver == "ea_bt20000" else (instrument.settings.get("units", [1])[0], 3)
+            # these have holding registers alone, the battery tester at unit 0
+            unit, table = {
+                "ea_bt20000": (0, 4),
+                "watlow_f4t": (instrument.settings.get("unit", 1), 4),
+            }.get(instrument.driver, (instrument.settings.get("units", [1])[0], 3))
             print(f"{station}/{key:22} {reach(link, unit, table)}")
     print("Ctrl-C stops.", flush=True)
 

@@ -42,8 +42,9 @@ class BusConversation:
         self._conversations = conversations
 
     def receive(self, data: bytes) -> bytes:
-        """What everybody answers; raises HangupError when one of them takes the wire down."""
-        return b"".join([conversation.receive(data) for conversation in self._conversations])
+        """What everybody answers, line by line; raises HangupError when one of them takes the wire down."""
+        lines = data.splitlines(keepends=True)
+        return b"".join([conversation.receive(line) for line in lines for conversation in self._conversations])
 
     def unasked(self) -> bytes:
         return b"".join([conversation.unasked() for conversation in self._conversations])

@@ -120,7 +120,10 @@ def reach(link: LinkConfig, unit: int = 1, table: int = 3) -> str:
     if isinstance(link, VisaLinkConfig) and endpoint.protocol != "bytes":
         return f"pyvisa-shell -b py   then   open {link.address}   and   query *IDN?"
     if isinstance(link, XmlTcpLinkConfig):
-        return f"neware   (of aurora-neware; its NewareAPI takes {endpoint.host} and {endpoint.port})"
+        login = "<username>admin</username><password>neware</password><type>bfgs</type>"
+        messages = (f"<bts><cmd>connect</cmd>{login}</bts>", "<bts><cmd>getdevinfo</cmd></bts>")
+        text = "".join(f"{message}\\n\\n#\\r\\n" for message in messages)
+        return f"(printf '{text}'; sleep 2) | nc {endpoint.host} {endpoint.port}"
     if link.terminator == "CR":
         # only code readers and circulators end their lines so
         word = "LON" if isinstance(link, VisaLinkConfig) else "STATUS"
