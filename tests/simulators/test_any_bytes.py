@@ -22,6 +22,7 @@ from simulators.psb10000_scpi import ERRORS, PsbInstrument
 from simulators.scpi_interface import ERRORS as SCPI_ERRORS
 from simulators.sr1000 import Sr1000
 from simulators.tm_th8 import Th8Bus
+from simulators.watlow_f4t import F4t
 from tests.simulators.fake_world import FakeWorld
 
 MODEL = shipped_dut_models()["nmc_96s_60ah"]
@@ -206,6 +207,7 @@ def test_any_request_to_the_register_instruments(pdus: list[bytes]) -> None:
         BmsGateway(world, MODEL),
         Th8Bus(world, [1]),
         BtInstrument(world, "1"),
+        F4t(world),
     )  # type: ignore[arg-type]
     for device in devices:
         for pdu in pdus:
