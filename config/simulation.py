@@ -119,6 +119,8 @@ FaultKind = Literal[
     "alarm",
     "protected",
     "hand_trigger",
+    "word_order",
+    "fahrenheit",
 ]
 
 

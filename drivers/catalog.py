@@ -15,13 +15,17 @@ from drivers.gwinstek_gpt9800 import GwInstekGpt9800
 from drivers.hioki_bt3562 import HiokiBt3562
 from drivers.hioki_bt4560 import HiokiBt4560
 from drivers.icpdas_tm_th8 import IcpdasTmTh8
+from drivers.julabo_cf import JulaboCf
 from drivers.keithley_daq6510 import KeithleyDaq6510
 from drivers.keyence_sr1000 import KeyenceSr1000
+from drivers.keysight_34461a import Keysight34461A
 from drivers.links import Link
+from drivers.neware_bts import NewareBts
 from drivers.plc_interlock import PlcInterlock
 from drivers.roles import Instrument
+from drivers.watlow_f4t import WatlowF4t
 
-LINK_KINDS = {"text": "visa or serial", "registers": "modbus_tcp or modbus_rtu"}
+LINK_KINDS = {"text": "visa, serial or xml_tcp", "registers": "modbus_tcp or modbus_rtu"}
 SettingKind = Literal["number", "integer", "text", "integers", "text or integers"]
 
 
@@ -122,6 +126,38 @@ CATALOG: Mapping[str, DriverEntry] = {
             frozenset({"insulation"}),
         ),
         DriverEntry("espec_p300", "chamber", "text", EspecP300, {"address": Setting("address", "integer")}),
+        DriverEntry(
+            "watlow_f4t",
+            "chamber",
+            "registers",
+            WatlowF4t,
+            {
+                "unit": Setting("unit", "integer"),
+                "loop": Setting("loop", "integer"),
+                "event": Setting("event", "integer"),
+            },
+        ),
+        DriverEntry("julabo_cf", "chiller", "text", JulaboCf, {"address": Setting("address", "integer")}),
+        DriverEntry(
+            "neware_bts",
+            "cell_cycler",
+            "text",
+            NewareBts,
+            {
+                "address": Setting("address", "text", required=True),
+                "folder": Setting("folder", "text", required=True),
+                "bts_folder": Setting("bts_folder", "text"),
+                "user": Setting("user", "text"),
+                "password": Setting("password", "text"),
+            },
+        ),
+        DriverEntry(
+            "keysight_34461a",
+            "voltmeter",
+            "text",
+            Keysight34461A,
+            {"range_v": Setting("voltage_range", "number"), "nplc": Setting("cycles", "number")},
+        ),
         DriverEntry(
             "keyence_sr1000", "code_reader", "text", KeyenceSr1000, {"read_error": Setting("read_error", "text")}
         ),

@@ -3,8 +3,8 @@
 Sources: the maker's own ChamberConnectLibrary (queries, error texts, RS-485 address), and public programs that run on
 real chambers (`27.0,,STANDBY,0`, `27.0,50.0,185.0,-90.0`, `T,SCP220,190.0`, the echo `OK:TEMP, S25.0`). Lines end with
 CR+LF both ways; on RS-485 every command begins with the chamber's address, its answer does not. A TCP converter (port
-10001) takes no address. The manual asks for 0.3 s after a query and 0.5 s after a setting: `spacing_s: 0.5` of a visa
-link. Alarms are numbers; what they mean is in the chamber's manual.
+10001) takes no address. The manual asks for 0.3 s after a query and 0.5 s after a setting: `spacing_s: 0.5`. Alarms
+are numbers; what they mean is in the chamber's manual.
 
 Assumed: in standby TEMP? already shows the set point that constant mode will run at.
 """

@@ -6,6 +6,7 @@ instrument could not give (open probe, overrange, sensor missing) is None, never
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -105,6 +106,105 @@ class Cycler(Instrument, Protocol):
 
     async def release(self) -> None:
         """Disarm the watchdog and give up remote control; the output must already be off."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantCurrent:
+    """Current A (+ charges) until a voltage V is reached, if one is given, for `seconds` at most."""
+
+    current: float
+    seconds: float
+    until_voltage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantVoltage:
+    """Voltage V with a current A at most, whose sign is the direction, for `seconds` at most, or until the current
+    falls to `until_current` A (magnitude), if that is given."""
+
+    voltage: float
+    current: float
+    seconds: float
+    until_current: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """No current for `seconds`."""
+
+    seconds: float
+
+
+CellStep = ConstantCurrent | ConstantVoltage | Rest
+
+
+@dataclass(frozen=True, slots=True)
+class CellProtection:
+    """Limits at which the instrument itself ends a program: V, V, A (magnitude in either direction)."""
+
+    lowest_voltage: float
+    highest_voltage: float
+    current: float
+
+
+class CellState(StrEnum):
+    """What a cell cycler's channel does; STARTING until the program that was started has begun."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    PROTECTED = "protected"
+
+
+@dataclass(frozen=True, slots=True)
+class CellReading:
+    """One snapshot: step from 1 while a program runs, V, A (+ charges); charge Ah and energy Wh of this step, signed as
+    the current, and s since it began; the code of the cell that the program was started with."""
+
+    state: CellState
+    step: int | None
+    voltage: float
+    current: float
+    charge: float
+    energy: float
+    seconds: float
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellStepResult:
+    """One step as it was driven: its number, s, Ah and Wh (signed as the current), V at its begin and end."""
+
+    step: int
+    seconds: float
+    charge: float
+    energy: float
+    start_voltage: float
+    end_voltage: float
+
+
+class CellCycler(Instrument, Protocol):
+    """Drives one cell through a short program by itself: `start`, then `read` until it has ended, then `results`.
+
+    It is no Cycler: it takes no set point while it drives, and what it measures may be seconds old. Nobody stops it
+    when nobody asks any more; its own protection does, and the end of its program.
+    """
+
+    async def start(self, steps: Sequence[CellStep], protection: CellProtection, code: str) -> None:
+        """Begin a program on the cell with this code; refused while another one runs. Does not wait for it to begin."""
+        ...
+
+    async def read(self) -> CellReading: ...
+
+    async def results(self) -> tuple[CellStepResult, ...]:
+        """The steps of the newest program so far, in the order driven."""
+        ...
+
+    async def stop(self) -> None:
+        """End the program now; `read` tells when it has. Does nothing when none runs."""
         ...
 
 
@@ -231,6 +331,35 @@ class Chamber(Instrument, Protocol):
 
     async def stop(self) -> None:
         """Stop conditioning, confirmed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChillerReading:
+    """Temperature of the liquid and its set point, degC; whether it circulates; alarms by name, empty when none."""
+
+    temperature: float
+    set_point: float
+    running: bool
+    alarms: tuple[str, ...]
+
+
+class Chiller(Instrument, Protocol):
+    """Conditions the liquid in the plate under the battery."""
+
+    @property
+    def temperatures(self) -> tuple[float, float]:
+        """Lowest and highest set point, degC."""
+        ...
+
+    async def read(self) -> ChillerReading: ...
+
+    async def condition(self, temperature: float) -> None:
+        """Circulate at a set point, degC. Written, read back, compared. Does not wait for the liquid to get there."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop circulating, confirmed."""
         ...
 
 

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from config.simulation import Fault
 from simulators.clock_page import ClockPage
 from simulators.endpoints import reach
 from simulators.faults import KINDS
+from simulators.line import serving_line
 from simulators.servers import ListenError
 from simulators.station import SimulatedStation
 
@@ -143,11 +143,7 @@ async def _run(line: LineConfig, stations: dict[str, SimulatedStation], options:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as servers:
-        links = {
-            name: await servers.enter_async_context(station.serve(options.free_ports))
-            for name, station in stations.items()
-        }
+    async with serving_line([station.wiring for station in stations.values()], options.free_ports) as links:
         if options.write_config:
             _write_config(line, links, options.write_config)
         if options.json:
@@ -210,8 +206,11 @@ def _print_addresses(line: LineConfig, links: Links) -> None:
     for station, of_station in links.items():
         for key, link in of_station.items():
             instrument = line.stations[station].instruments[key]
-            # the battery tester has holding registers alone, at unit 0
-            unit, table = (0, 4) if instrument.driver == "ea_bt20000" else (instrument.settings.get("units", [1])[0], 3)
+            # these have holding registers alone, the battery tester at unit 0
+            unit, table = {
+                "ea_bt20000": (0, 4),
+                "watlow_f4t": (instrument.settings.get("unit", 1), 4),
+            }.get(instrument.driver, (instrument.settings.get("units", [1])[0], 3))
             print(f"{station}/{key:22} {reach(link, unit, table)}")
     print("Ctrl-C stops.", flush=True)
 

@@ -4,39 +4,33 @@ Source: the command lists of PyMeasure's KeithleyDAQ6510 and the SCPI standard, 
 instrument notes; the empty error queue answers `0,"No error;0;0 0"` as on all instruments of this firmware family.
 
 Choices where they are silent: a query of several channels answers them separated by commas; channel lists are answered
-with ranges, `(@101:116)`; readings have seven digits, an open sensor is `9.9E+37`; an error carries no time; of more
-than 20 errors the last place says -350; buffer indices beyond what is stored are -222, a buffer without a reading is
--230; temperature is in degC only.
+with ranges, `(@101:116)`; readings have seven digits, an open sensor is `9.9E+37`; an error carries no time; buffer
+indices beyond what is stored are -222, a buffer without a reading is -230; temperature is in degC only.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from simulators.daq6510 import MAX_SCANS, TEMPERATURE, VOLTAGE, Daq6510, Reading
-from simulators.daq6510_parameters import (
+from simulators.daq6510_parameters import channel_list, channel_text, number_text, one_of, value_text
+from simulators.faults import Faults
+from simulators.scpi import Handler
+from simulators.scpi_interface import (
     ERRORS,
     ScpiError,
+    ScpiInterface,
     action,
-    channel_list,
-    channel_text,
     number_between,
-    number_text,
-    one_of,
     parameters,
     query,
-    value_text,
     whole_between,
 )
-from simulators.faults import Faults
-from simulators.scpi import CommandTable, Handler, MessageFace
 from simulators.world import World
 
-MAX_ERRORS = 20
 NO_ERROR = '0,"No error;0;0 0"'
-ESR_POWER_ON, ESR_COMMAND, ESR_EXECUTION, ESR_COMPLETE = 128, 32, 16, 1
+ERROR_TEXTS = ERRORS | {-222: "Parameter data out of range"}
 
 BUFFER = "DEFBUFFER1"
 FUNCTIONS = {
@@ -70,19 +64,13 @@ NUMBERS = {
 }
 
 
-class DaqInstrument:
+class DaqInstrument(ScpiInterface):
     """The multimeter with what its SCPI interface remembers; every connection gets its own face on it."""
-
-    terminator = b"\n"
-    idle_timeout_s = 0.0
 
     def __init__(self, world: World, serial: str, channels: Sequence[int]) -> None:
         self.device = Daq6510(world, serial, channels)
-        self.errors: deque[int] = deque()
-        self._event_status = ESR_POWER_ON
-        self._enables = {"*ESE": 0, "*SRE": 0}
         self._kept: dict[tuple[str, int | None], str] = {}
-        self._table = CommandTable(self._commands())
+        super().__init__()
 
     @property
     def faults(self) -> Faults:
@@ -92,67 +80,13 @@ class DaqInstrument:
     def faults(self, faults: Faults) -> None:
         self.device.faults = faults
 
-    def face(self) -> MessageFace:
-        return MessageFace(self.message)
-
-    # --- messages ----------------------------------------------------------------------------------------------
-
-    def message(self, line: bytes) -> bytes:
-        """Carry out one message; the answers of its queries in one line, b"" when there are none.
-
-        A header without a leading colon continues at the node of the one before it, or starts at the root.
-        """
-        answers, node = [], ""
-        for command in line.decode("ascii", "replace").split(";"):
-            if not command.strip():
-                continue
-            try:
-                handler, argument, node = self._find(command.strip(), node)
-                answer = handler(argument)
-            except ScpiError as error:
-                self._fail(error.code)
-            else:
-                if answer is not None:
-                    answers.append(answer)
-        return ";".join(answers).encode("ascii") + self.terminator if answers else b""
-
-    def _find(self, command: str, node: str) -> tuple[Handler, str, str]:
-        """The handler, the text after the header, and the node that the next header may continue."""
-        for start in (node, ""):
-            handler, argument = self._table.find(start + command)
-            if handler is not None:
-                header = (start + command).split()[0]
-                return handler, argument, node if header.startswith("*") else header.rpartition(":")[0] + ":"
-        raise ScpiError(-113)
-
-    def _fail(self, code: int) -> None:
-        if len(self.errors) == MAX_ERRORS:
-            self.errors[-1] = -350
-        else:
-            self.errors.append(code)
-        self._event_status |= ESR_COMMAND if code > -200 else ESR_EXECUTION
-
     # --- commands ----------------------------------------------------------------------------------------------
 
-    def _commands(self) -> dict[str, Handler]:
+    def commands(self) -> dict[str, Handler]:
         device = self.device
         commands: dict[str, Handler] = {
-            "*IDN?": query(self._identity),
             "*LANG?": query(lambda: "SCPI"),
             "*LANG": self._language,
-            "*RST": action(self._reset),
-            "*CLS": action(self._clear),
-            "*OPC": action(self._complete),
-            "*OPC?": query(lambda: "1"),
-            "*WAI": action(lambda: None),
-            "*TST?": query(lambda: "0"),
-            "*STB?": query(lambda: str(self.status_byte())),
-            "*ESR?": query(self._take_event_status),
-            "*ESE?": query(lambda: str(self._enables["*ESE"])),
-            "*SRE?": query(lambda: str(self._enables["*SRE"])),
-            "*ESE": partial(self._enable, "*ESE"),
-            "*SRE": partial(self._enable, "*SRE"),
-            "SYSTem:ERRor[:NEXT]?": query(self._next_error),
             "SYSTem:ERRor:COUNt?": query(lambda: str(len(self.errors))),
             "SYSTem:CLEar": action(self.errors.clear),
             "ROUTe:TERMinals?": query(lambda: "REAR"),
@@ -283,9 +217,9 @@ class DaqInstrument:
             _check_buffer(name)
         self.device.buffer.clear()
 
-    # --- identity and status -----------------------------------------------------------------------------------
+    # --- identity and errors ------------------------------------------------------------------------------------
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
         serial = "04999999" if "wrong_identity" in self.faults else self.device.serial
         return f"KEITHLEY INSTRUMENTS,MODEL DAQ6510,{serial},1.7.12b"
 
@@ -294,34 +228,12 @@ class DaqInstrument:
         if parameters(argument.upper(), 1, 1) != ["SCPI"]:
             raise ScpiError(-224)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         self.device.reset()
         self._kept.clear()
 
-    def _clear(self) -> None:
-        self.errors.clear()
-        self._event_status = 0
-
-    def _complete(self) -> None:
-        self._event_status |= ESR_COMPLETE
-
-    def _next_error(self) -> str:
-        if not self.errors:
-            return NO_ERROR
-        code = self.errors.popleft()
-        return f'{code},"{ERRORS[code]};1;0 0"'
-
-    def _take_event_status(self) -> str:
-        status, self._event_status = self._event_status, 0
-        return str(status)
-
-    def _enable(self, name: str, argument: str) -> None:
-        self._enables[name] = whole_between(0, 255, *parameters(argument, 1, 1))
-
-    def status_byte(self) -> int:
-        """Bit 2 errors wait, 5 enabled bits of *ESR, 6 any enabled one."""
-        byte = bool(self.errors) << 2 | bool(self._event_status & self._enables["*ESE"]) << 5
-        return byte | bool(byte & self._enables["*SRE"]) << 6
+    def error_text(self, code: int) -> str:
+        return f'{code},"{ERROR_TEXTS[code]};1;0 0"' if code else NO_ERROR
 
 
 def _spelled(header: str) -> str:

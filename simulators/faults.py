@@ -8,7 +8,7 @@ Faults of the wire are applied here, to the bytes of an answer; faults of the in
 - late: the request is carried out, its answer comes with the answer to the next request
 - drop: the connection is closed at every request; a serial port is unplugged and comes back
 - refuse: connections are closed as soon as they are made; a serial port is gone
-- all others, from wrong_identity to hand_trigger: see the devices
+- all others, from wrong_identity to fahrenheit: see the devices
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ _BY_DRIVER: dict[str, Faults] = {
     "icpdas_tm_th8": frozenset({"wrong_identity", "nan"}),
     "keithley_daq6510": frozenset({"wrong_identity", "nan"}),
     "gwinstek_gpt9800": frozenset({"wrong_identity", "nan", "output_refuses_off", "breakdown"}),
+    "keysight_34461a": frozenset({"wrong_identity", "nan"}),
     "espec_p300": frozenset({"wrong_identity", "alarm", "protected"}),
+    "watlow_f4t": frozenset({"wrong_identity", "nan", "alarm", "word_order", "fahrenheit"}),
+    "julabo_cf": frozenset({"wrong_identity", "nan", "alarm", "protected", "fahrenheit"}),
+    "neware_bts": frozenset({"wrong_identity", "nan", "alarm", "output_refuses_off"}),
     "keyence_sr1000": frozenset({"wrong_identity", "nan", "hand_trigger"}),
     "plc_interlock": frozenset({"wrong_identity", "estop", "door"}),
     "bms_gateway": frozenset({"wrong_identity", "nan"}),
@@ -98,11 +102,16 @@ class Wire:
         self._board = board
         self._withheld = b""
 
-    def exchange(self, carry_out: Callable[[], bytes], terminator: bytes = b"") -> bytes:
-        """Carry out a request and answer it, as well as the wire can; raises HangupError."""
+    def exchange(
+        self,
+        carry_out: Callable[[], bytes],
+        terminator: bytes = b"",
+        framed: Callable[[bytes], bytes] = bytes,
+    ) -> bytes:
+        """Carry out a request and answer it in its frame, as well as the wire can; raises HangupError."""
         active = self._board.active
         if not active and not self._withheld:
-            return carry_out()
+            return framed(carry_out())
         if self._board.unreachable:
             raise HangupError("closed by a simulated fault")
         if "silent" in active:
@@ -110,6 +119,7 @@ class Wire:
         answer = carry_out()
         if answer and "garbage" in active:
             answer = self._board.noise(max(1, len(answer) - len(terminator))) + terminator
+        answer = framed(answer)
         if "late" in active:
             self._withheld, answer = answer, self._withheld
             return answer

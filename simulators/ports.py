@@ -46,6 +46,18 @@ class RegisterDevice(Faulty, Protocol):
         ...
 
 
+class Conversation(Protocol):
+    """One connection to what speaks text."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Answer what these bytes complete; raises HangupError."""
+        ...
+
+    def unasked(self) -> bytes:
+        """What it says by itself."""
+        ...
+
+
 class TextConversation:
     """One connection to a text instrument."""
 
@@ -54,10 +66,10 @@ class TextConversation:
         self._face = port.device.face()
         self._wire = Wire(port.board)
 
-    def receive(self, data: bytes) -> bytes:
-        """Answer what these bytes complete; raises HangupError."""
+    def receive(self, data: bytes, framed: Callable[[bytes], bytes] = bytes) -> bytes:
+        """Answer what these bytes complete, in a frame where there is one; raises HangupError."""
         said = self._said()
-        return self._wire.exchange(lambda: said + self._face.receive(data), self._port.device.terminator)
+        return self._wire.exchange(lambda: said + self._face.receive(data), self._port.device.terminator, framed)
 
     def unasked(self) -> bytes:
         """What the instrument says by itself; a wire that is cut at that moment loses it."""
@@ -71,11 +83,33 @@ class TextConversation:
         return self._face.receive(b"")
 
 
-class TextPort:
+class PortState:
+    """What a server has to know of the instrument behind it."""
+
+    def __init__(self, device: TextDevice | RegisterDevice, board: FaultBoard, timeline: Timeline) -> None:
+        self.board, self.timeline = board, timeline
+        self._behind = device
+
+    @property
+    def refused(self) -> bool:
+        """Whether connections are closed as soon as they are made, and a serial port is gone."""
+        return "refuse" in self.board.active
+
+    @property
+    def idle_timeout_s(self) -> float:
+        return self._behind.idle_timeout_s
+
+    def now(self) -> float:
+        self.timeline.catch_up()
+        return self.timeline.now()
+
+
+class TextPort(PortState):
     """A text instrument as its link sees it; `receive` and `unasked` use one lasting connection, for memory links."""
 
     def __init__(self, device: TextDevice, board: FaultBoard, timeline: Timeline) -> None:
-        self.device, self.board, self.timeline = device, board, timeline
+        super().__init__(device, board, timeline)
+        self.device = device
         self._lasting: TextConversation | None = None
 
     def open(self) -> TextConversation:
@@ -121,11 +155,12 @@ class RegisterConversation:
         return self._wire.exchange(carry_out)
 
 
-class RegisterPort:
+class RegisterPort(PortState):
     """A Modbus instrument as its link sees it. `respond` works without frames, for memory links."""
 
     def __init__(self, device: RegisterDevice, board: FaultBoard, timeline: Timeline) -> None:
-        self.device, self.board, self.timeline = device, board, timeline
+        super().__init__(device, board, timeline)
+        self.device = device
         self._lasting = RegisterConversation(self)
 
     def open(self) -> RegisterConversation:

@@ -16,19 +16,24 @@ import tty
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from config.line import LinkConfig
+from simulators.buses import Bus
 from simulators.endpoints import Endpoint, PtyEndpoint, TcpEndpoint
 from simulators.faults import HangupError
+from simulators.hislip import FatalError, HislipDevice, HislipStream
 from simulators.modbus import FramingError, MbapFraming, RtuFraming
-from simulators.ports import Port, RegisterPort, TextPort
+from simulators.ports import RegisterPort, TextPort
 from simulators.vxi11 import Vxi11Device, Vxi11Stream
 
 SWEEP_S = 0.05
 # a pause that ends an RTU frame; 3.5 characters at 9600 baud are 4 ms, schedulers are slower
 RTU_SILENCE_S = 0.02
+
+Served = TextPort | RegisterPort | Bus
 
 
 class ListenError(Exception):
@@ -48,7 +53,7 @@ class Stream(Protocol):
 
 
 class TextStream:
-    def __init__(self, port: TextPort) -> None:
+    def __init__(self, port: TextPort | Bus) -> None:
         conversation = port.open()
         self.receive = conversation.receive
         self.unasked = conversation.unasked
@@ -91,16 +96,11 @@ class Server(Protocol):
 
 
 class TcpServer:
-    def __init__(self, name: str, endpoint: TcpEndpoint, port: Port) -> None:
+    def __init__(self, name: str, endpoint: TcpEndpoint, port: Served) -> None:
         self.name, self.endpoint, self.port = name, endpoint, port
         self.connections: set[TcpConnection] = set()
-        self._vxi11 = Vxi11Device(port) if endpoint.vxi11 and isinstance(port, TextPort) else None
+        self.stream = _streams(endpoint, port)
         self._server: asyncio.Server | None = None
-
-    def stream(self) -> Stream:
-        if self._vxi11 is not None:
-            return Vxi11Stream(self._vxi11)
-        return TextStream(self.port) if isinstance(self.port, TextPort) else ModbusStream(self.port, MbapFraming())
 
     async def open(self) -> LinkConfig:
         host, port = self.endpoint.host, self.endpoint.port
@@ -115,10 +115,10 @@ class TcpServer:
         return self.endpoint.link_to(self._server.sockets[0].getsockname()[1])
 
     def sweep(self) -> None:
-        timeout = self.port.device.idle_timeout_s
-        now = self.port.timeline.now()
+        timeout = self.port.idle_timeout_s
+        now = self.port.now()
         for connection in list(self.connections):
-            if "refuse" in self.port.board.active or (timeout and now - connection.last_traffic >= timeout):
+            if self.port.refused or (timeout and now - connection.last_traffic >= timeout):
                 connection.close()
             else:
                 connection.speak()
@@ -147,25 +147,34 @@ class TcpConnection(asyncio.Protocol):
         self._transport = transport
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.add(self)
-        port = self._server.port
-        port.timeline.catch_up()
-        self.last_traffic = port.timeline.now()
-        if "refuse" in port.board.active:
+        self.last_traffic = self._server.port.now()
+        if self._server.port.refused:
             self.close()
 
     def data_received(self, data: bytes) -> None:
         try:
             answer = self._stream.receive(data)
+        except FatalError as error:
+            self._transport.write(error.farewell)
+            self._transport.close()
+            return
         except (HangupError, FramingError):
             self.close()
             return
-        self.last_traffic = self._server.port.timeline.now()
+        self.last_traffic = self._server.port.now()
         if answer:
             self._transport.write(answer)
 
     def speak(self) -> None:
         """Send what nobody asked for."""
-        if isinstance(self._stream, TextStream) and (said := self._stream.unasked()):
+        if not isinstance(self._stream, TextStream | HislipStream):
+            return
+        try:
+            said = self._stream.unasked()
+        except HangupError:
+            self.close()
+            return
+        if said:
             self._transport.write(said)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,7 +192,7 @@ class PtyServer:
     A client at another baud rate reads bytes that mean nothing, and what it sends is not understood.
     """
 
-    def __init__(self, name: str, endpoint: PtyEndpoint, port: Port) -> None:
+    def __init__(self, name: str, endpoint: PtyEndpoint, port: Served) -> None:
         self.name, self.endpoint, self.port = name, endpoint, port
         self._fds: tuple[int, int] | None = None
         self._target = ""
@@ -208,7 +217,7 @@ class PtyServer:
 
     def _plug(self) -> None:
         port = self.port
-        self._stream = TextStream(port) if isinstance(port, TextPort) else ModbusStream(port, RtuFraming())
+        self._stream = ModbusStream(port, RtuFraming()) if isinstance(port, RegisterPort) else TextStream(port)
         master, slave = os.openpty()
         self._fds = master, slave
         tty.setraw(slave)
@@ -257,7 +266,7 @@ class PtyServer:
             os.write(self._fds[0], data)
 
     def sweep(self) -> None:
-        if "refuse" in self.port.board.active:
+        if self.port.refused:
             self._unplug()
         elif self._fds is None:
             self._plug()
@@ -268,19 +277,30 @@ class PtyServer:
         self._unplug()
 
 
-def _server(name: str, endpoint: Endpoint, port: Port) -> Server:
+def _streams(endpoint: TcpEndpoint, port: Served) -> Callable[[], Stream]:
+    """What makes the stream of a new connection."""
+    if isinstance(port, RegisterPort):
+        return lambda: ModbusStream(port, MbapFraming())
+    if isinstance(port, TextPort) and endpoint.protocol == "vxi11":
+        return partial(Vxi11Stream, Vxi11Device(port))
+    if isinstance(port, TextPort) and endpoint.protocol == "hislip":
+        return partial(HislipStream, HislipDevice(port))
+    return partial(TextStream, port)
+
+
+def _server(name: str, endpoint: Endpoint, port: Served) -> Server:
     return TcpServer(name, endpoint, port) if isinstance(endpoint, TcpEndpoint) else PtyServer(name, endpoint, port)
 
 
 @asynccontextmanager
 async def serving(
-    addresses: Mapping[str, tuple[Endpoint, Port]], catch_up: Callable[[], None], name: str
+    addresses: Mapping[str, tuple[Endpoint, Served]], catch_up: Callable[[], None]
 ) -> AsyncIterator[dict[str, LinkConfig]]:
-    """Serve instruments at their endpoints while the context lasts; yields the links that lead to them."""
-    servers = {key: _server(f"{name}/{key}", endpoint, port) for key, (endpoint, port) in addresses.items()}
+    """Serve instruments, by their names, at their endpoints while the context lasts; yields the links there."""
+    servers = {name: _server(name, endpoint, port) for name, (endpoint, port) in addresses.items()}
     sweeper: asyncio.Task[None] | None = None
     try:
-        links = {key: await server.open() for key, server in servers.items()}
+        links = {name: await server.open() for name, server in servers.items()}
         sweeper = asyncio.create_task(_sweep(list(servers.values()), catch_up))
         yield links
     finally:

@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from config.documents import DocumentError
 from config.dut import DutModel
-from config.line import InstrumentConfig, LineConfig, LinkConfig, ModbusRtuLinkConfig, ModbusTcpLinkConfig
+from config.line import InstrumentConfig, LineConfig, LinkConfig
 from config.simulation import Fault, FaultKind
 from simulators.bms_gateway import MAX_CELLS, BmsGateway
 from simulators.bt3562 import MODELS, Bt3562Instrument
-from simulators.bt4560 import CATALOGUE_VOLTAGE, ORDERED_RANGES, Bt4560Instrument, Meter
+from simulators.bt4560 import CATALOGUE_VOLTAGE, ORDERED_RANGES, Bt4560Instrument
 from simulators.bt4560 import MODELS as BT4560_MODELS
+from simulators.bt4560 import Meter as Ordered
 from simulators.bt20000_modbus import BtInstrument
 from simulators.daq6510 import CHANNELS
 from simulators.daq6510_scpi import DaqInstrument
-from simulators.endpoints import endpoint_of
 from simulators.espec_p300 import P300, P300Bus
 from simulators.faults import FaultBoard, kinds_of
 from simulators.gpt9800 import MODELS as GPT_MODELS
 from simulators.gpt9800 import GptInstrument
+from simulators.julabo_cf import MODELS as JULABO_MODELS
+from simulators.julabo_cf import JulaboCf
+from simulators.keysight_34461a import KeysightInstrument
+from simulators.line import Wiring, serving_line
+from simulators.neware_bts import CREDENTIALS, Address, NewareBts, address_of
+from simulators.neware_channel import Channel
 from simulators.pack import Pack
 from simulators.plc import PlcInterlock
 from simulators.ports import Port, RegisterPort, TextPort
 from simulators.psb10000_scpi import PsbInstrument
-from simulators.servers import free_endpoint, serving
+from simulators.single_cells import bench_of
 from simulators.sr1000 import NOT_READ, Sr1000
 from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
+from simulators.watlow_f4t import EVENTS, LOOPS, F4t
 from simulators.world import World
 
-TextInstrument = PsbInstrument | Bt3562Instrument | Bt4560Instrument | DaqInstrument | GptInstrument | P300Bus | Sr1000
-Acting = PsbInstrument | BtInstrument | Bt4560Instrument | GptInstrument | PlcInterlock | Sr1000
-Device = TextInstrument | BtInstrument | Th8Bus | PlcInterlock | BmsGateway
+Meter = Bt3562Instrument | Bt4560Instrument | DaqInstrument | KeysightInstrument | GptInstrument
+TextInstrument = PsbInstrument | Meter | P300Bus | JulaboCf | NewareBts | Sr1000
+Acting = PsbInstrument | BtInstrument | Bt4560Instrument | GptInstrument | NewareBts | PlcInterlock | Sr1000
+Device = TextInstrument | BtInstrument | Th8Bus | F4t | PlcInterlock | BmsGateway
 
 DEFAULT_SERIAL = "2023120002"
 DEFAULT_DAQ_SERIAL = "04340543"
 DEFAULT_GPT_SERIAL = "GEW824711000"
+DEFAULT_DMM_SERIAL = "MY53219001"
+# of a sub-device of a cell cycler
+CHANNELS_EACH = 8
 
 
 class SimulatedStation:
@@ -101,7 +113,7 @@ class SimulatedStation:
 
     def _device(self, key: str, instrument: InstrumentConfig) -> Device:
         """Drivers are named as in the line file; the simulator behind each is this table."""
-        world = self.world
+        world, where = self.world, f"{self.name}/{key}"
         match instrument.driver:
             case "ea_psb10000":
                 return PsbInstrument(world, instrument.serial or DEFAULT_SERIAL)
@@ -113,30 +125,38 @@ class SimulatedStation:
             case "hioki_bt4560":
                 model = instrument.model if instrument.model in BT4560_MODELS else BT4560_MODELS[0]
                 cells = self._probed() or (0, self._model.series_cells - 1)
-                return Bt4560Instrument(
-                    world, cells, self._seed_of(key), _meter(instrument, f"{self.name}/{key}"), model
-                )
+                return Bt4560Instrument(world, cells, self._seed_of(key), _meter(instrument, where), model)
             case "keithley_daq6510":
-                channels = _channels(instrument, f"{self.name}/{key}")
-                return DaqInstrument(world, instrument.serial or DEFAULT_DAQ_SERIAL, channels)
+                return DaqInstrument(world, instrument.serial or DEFAULT_DAQ_SERIAL, _channels(instrument, where))
+            case "keysight_34461a":
+                return KeysightInstrument(world, instrument.serial or DEFAULT_DMM_SERIAL, self._seed_of(key))
             case "gwinstek_gpt9800":
                 model = instrument.model if instrument.model in GPT_MODELS else GPT_MODELS[0]
                 return GptInstrument(world, instrument.serial or DEFAULT_GPT_SERIAL, model)
             case "espec_p300":
-                return P300Bus({_address(instrument, f"{self.name}/{key}"): P300(world)})
+                return P300Bus({_setting(instrument, where, "address", 16): P300(world)})
+            case "watlow_f4t":
+                unit = _setting(instrument, where, "unit", 247) or 1
+                loop = _setting(instrument, where, "loop", LOOPS) or 1
+                return F4t(world, unit, loop, _setting(instrument, where, "event", len(EVENTS)))
+            case "julabo_cf":
+                model = instrument.model if instrument.model in JULABO_MODELS else JULABO_MODELS[0]
+                return JulaboCf(world, _setting(instrument, where, "address", 127), model)
+            case "neware_bts":
+                return self._cell_cycler(instrument, where)
             case "keyence_sr1000":
                 return Sr1000(world, str(instrument.settings.get("read_error", NOT_READ)))
             case "icpdas_tm_th8":
-                return Th8Bus(world, _units(instrument, f"{self.name}/{key}"))
+                return Th8Bus(world, _units(instrument, where))
             case "plc_interlock":
                 return PlcInterlock(world)
             case "bms_gateway":
                 if self._model.series_cells > MAX_CELLS:
                     text = f"{self._model.id} has more than the {MAX_CELLS} cells of the gateway's map"
-                    raise DocumentError("E-SIMULATION", f"{self.name}/{key}", text)
+                    raise DocumentError("E-SIMULATION", where, text)
                 return BmsGateway(world, self._model)
             case driver:
-                raise DocumentError("E-SIMULATION", f"{self.name}/{key}", f"there is no simulator for {driver!r}")
+                raise DocumentError("E-SIMULATION", where, f"there is no simulator for {driver!r}")
 
     def _probed(self) -> tuple[int, int] | None:
         """First and last cell between the impedance probes, from 0; None when the line file names none."""
@@ -145,6 +165,32 @@ class SimulatedStation:
             text = f"impedance_probe_cells {list(probes)} are not cells 1..{self._model.series_cells}"
             raise DocumentError("E-SIMULATION", f"station {self.name}", text)
         return (probes[0] - 1, probes[1] - 1) if probes else None
+
+    def _cell_cycler(self, instrument: InstrumentConfig, where: str) -> NewareBts:
+        """A battery of one cell is at the channel that is addressed, behind the station's contactor; of another, each
+        cell is on a channel of its own: 1 to 8 on the first sub-device, 9 to 16 on the second."""
+        settings = instrument.settings
+        try:
+            own = address_of(str(settings.get("address", "")))
+        except ValueError:
+            text = f"settings.address must be DEVICE-SUBDEVICE-CHANNEL, like 21-1-4, not {settings.get('address')!r}"
+            raise DocumentError("E-SIMULATION", where, text) from None
+        device, sub, number = own
+        cells = self._model.series_cells
+        channels: dict[Address, Channel] = {}
+        if cells == 1:
+            channels[own] = Channel(self.world)
+        else:
+            first = CHANNELS_EACH * (sub - 1)
+            for cell in range(first, min(first + CHANNELS_EACH, cells)):
+                at = (device, sub, cell - first + 1)
+                channels[at] = Channel(bench_of(self.world.pack, cell, self._timeline.now, self.world.ambient_degc))
+        if own not in channels:
+            text = f"no cell on channel {number} of sub-device {sub}: of {cells} cells, eight are on each"
+            raise DocumentError("E-SIMULATION", where, text)
+        user, password = CREDENTIALS
+        credentials = str(settings.get("user", user)), str(settings.get("password", password))
+        return NewareBts(channels, own, _step_files(settings), credentials)
 
     def set_fault(self, instrument: str, kind: str, active: bool = True) -> None:
         """Switch a fault on or off now, besides those of the line file; raises DocumentError (E-SIMULATION)."""
@@ -178,22 +224,16 @@ class SimulatedStation:
             ),
         }
 
-    def serve(self, free_ports: bool = False) -> AbstractAsyncContextManager[dict[str, LinkConfig]]:
-        """Start the servers; yields the links that lead to them. Raises ListenError."""
-        return self._serving(free_ports)
+    @property
+    def wiring(self) -> Wiring:
+        """What the servers of a line need of this station."""
+        return Wiring(self.name, self._config.instruments, self.devices, self._timeline, self._state_dir)
 
     @asynccontextmanager
-    async def _serving(self, free_ports: bool) -> AsyncIterator[dict[str, LinkConfig]]:
-        addresses = {}
-        for key, port in self.devices.items():
-            link = self._config.instruments[key].link
-            endpoint = endpoint_of(link, f"{self.name}/{key}")
-            if free_ports:
-                endpoint = free_endpoint(endpoint, (self._state_dir / "pty" / self.name / key).absolute())
-            _check_link(link, port, f"{self.name}/{key}")
-            addresses[key] = (endpoint, port)
-        async with serving(addresses, self._timeline.catch_up, self.name) as links:
-            yield links
+    async def serve(self, free_ports: bool = False) -> AsyncIterator[dict[str, LinkConfig]]:
+        """Start the servers of this station alone; yields the links that lead to them. Raises as serving_line does."""
+        async with serving_line([self.wiring], free_ports) as links:
+            yield links[self.name]
 
 
 def _check_kind(where: str, driver: str, kind: str) -> FaultKind:
@@ -203,12 +243,6 @@ def _check_kind(where: str, driver: str, kind: str) -> FaultKind:
         if known == kind:
             return known
     raise DocumentError("E-SIMULATION", where, f"no fault {kind!r}; it can have {', '.join(sorted(kinds))}")
-
-
-def _check_link(link: LinkConfig, port: Port, where: str) -> None:
-    """Registers travel over Modbus links, text over the others."""
-    if isinstance(link, ModbusTcpLinkConfig | ModbusRtuLinkConfig) != isinstance(port, RegisterPort):
-        raise DocumentError("E-SIMULATION", where, f"this instrument does not speak over a {link.kind} link")
 
 
 def _channels(instrument: InstrumentConfig, where: str) -> list[int]:
@@ -222,21 +256,33 @@ def _channels(instrument: InstrumentConfig, where: str) -> list[int]:
     return channels
 
 
-def _address(instrument: InstrumentConfig, where: str) -> int | None:
-    """The address on RS-485, from `settings: {address: 1}`; without one the chamber is alone on its line."""
-    address = instrument.settings.get("address")
-    if address is not None and not (type(address) is int and 1 <= address <= 16):
-        raise DocumentError("E-SIMULATION", where, f"settings.address must be a whole number 1..16, not {address!r}")
-    return address
+def _setting(instrument: InstrumentConfig, where: str, name: str, most: int) -> int | None:
+    """A whole number from 1 of the settings, like an address on RS-485; None without one."""
+    value = instrument.settings.get(name)
+    if value is not None and not (type(value) is int and 1 <= value <= most):
+        raise DocumentError("E-SIMULATION", where, f"settings.{name} must be a whole number 1..{most}, not {value!r}")
+    return value
 
 
-def _meter(instrument: InstrumentConfig, where: str) -> Meter:
+def _step_files(settings: Mapping[str, Any]) -> Callable[[str], bytes]:
+    """Reads a step file by the path that the server's own computer has for it: `bts_folder` is `folder` there."""
+    folder, there = (str(settings.get(name, "")) for name in ("folder", "bts_folder"))
+
+    def read(path: str) -> bytes:
+        if there and path.startswith(there):
+            return (Path(folder) / re.split(r"[\\/]", path)[-1]).read_bytes()
+        return Path(path).read_bytes()
+
+    return read
+
+
+def _meter(instrument: InstrumentConfig, where: str) -> Ordered:
     """What was ordered, from `settings: {range_ohm: 0.3, max_voltage_v: 450}`; without them, the catalogue's meter."""
     voltage = instrument.settings.get("max_voltage_v", CATALOGUE_VOLTAGE)
     if type(voltage) not in (int, float) or not voltage > 0:
         raise DocumentError("E-SIMULATION", where, f"settings.max_voltage_v must be a voltage above 0, not {voltage!r}")
     to_order = voltage > CATALOGUE_VOLTAGE or instrument.settings.get("range_ohm") in ORDERED_RANGES
-    return Meter(ORDERED_RANGES, voltage) if to_order else Meter()
+    return Ordered(ORDERED_RANGES, voltage) if to_order else Ordered()
 
 
 def _units(instrument: InstrumentConfig, where: str) -> list[int]:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 # Longer than any answer of any instrument here; bounds the memory that an instrument gone mad can take.
 LONGEST_LINE = 16_384
+LONGEST_COMMAND = 4096
 TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 
 
@@ -90,7 +91,7 @@ class Session(Protocol):
 
 def encode_line(line: str, terminator: bytes) -> bytes:
     """The bytes of a command; a terminator inside would be two commands."""
-    if not line or not line.isascii() or not line.isprintable() or len(line) > 1024:
+    if not line or not line.isascii() or not line.isprintable() or len(line) > LONGEST_COMMAND:
         raise ValueError(f"not a command line: {line!r}")
     return line.encode("ascii") + terminator
 

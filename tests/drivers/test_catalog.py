@@ -26,6 +26,18 @@ def link(kind: str) -> Link:
         ("gwinstek_gpt9800", "insulation_tester", {"max_voltage_v": 500}),
         ("espec_p300", "chamber", {}),
         ("espec_p300", "chamber", {"address": 2}),
+        ("watlow_f4t", "chamber", {}),
+        ("watlow_f4t", "chamber", {"unit": 2, "loop": 2, "event": 1}),
+        ("julabo_cf", "chiller", {}),
+        ("julabo_cf", "chiller", {"address": 32}),
+        ("neware_bts", "cell_cycler", {"address": "21-1-4", "folder": "/steps"}),
+        (
+            "neware_bts",
+            "cell_cycler",
+            {"address": "21-1-4", "folder": "/steps", "bts_folder": "D:\\steps", "user": "line", "password": "secret"},
+        ),
+        ("keysight_34461a", "voltmeter", {}),
+        ("keysight_34461a", "voltmeter", {"range_v": 10, "nplc": 0.2}),
         ("keyence_sr1000", "code_reader", {"read_error": "NG"}),
         ("icpdas_tm_th8", "temperature_scanner", {"units": [1, 2]}),
         ("keithley_daq6510", "temperature_scanner", {"channels": "101:108", "thermistor_ohm": 5000}),
@@ -56,6 +68,10 @@ async def test_every_driver_by_name(name: str, role: str, settings: dict[str, ob
         ("plc_interlock", {"heartbeat_timeout_s": "3"}, "must be number"),
         ("gwinstek_gpt9800", {}, "driver gwinstek_gpt9800 needs the setting 'max_voltage_v' (number)"),
         ("espec_p300", {"address": "2"}, "must be integer, not '2'"),
+        ("julabo_cf", {"address": "A032"}, "must be integer, not 'A032'"),
+        ("neware_bts", {"address": "21-1-4"}, "driver neware_bts needs the setting 'folder' (text)"),
+        ("neware_bts", {"folder": "/steps"}, "driver neware_bts needs the setting 'address' (text)"),
+        ("keysight_34461a", {"range": 10}, "unknown setting 'range' of driver keysight_34461a; known: range_v, nplc"),
     ],
 )
 def test_settings_are_strict(name: str, settings: dict[str, object], message: str) -> None:
@@ -68,7 +84,7 @@ def test_settings_are_strict(name: str, settings: dict[str, object], message: st
 def test_a_link_of_the_wrong_kind_is_named() -> None:
     with pytest.raises(ConfigError, match="modbus_tcp or modbus_rtu"):
         CATALOG["plc_interlock"].make(link("text"), "", "", {})
-    with pytest.raises(ConfigError, match="visa or serial"):
+    with pytest.raises(ConfigError, match="visa, serial or xml_tcp"):
         CATALOG["ea_psb10000"].make(link("registers"), "", "", {})
 
 

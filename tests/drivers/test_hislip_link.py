@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from pyvisa_py.protocols import hislip
 
 from drivers.errors import AnswerError, LinkError
 from drivers.links import TextLink, VisaLink
@@ -373,3 +374,16 @@ async def test_descriptors_above_1023_are_no_trouble() -> None:
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_public_client_takes_the_peer_of_these_tests_for_an_instrument() -> None:
+    def ask(port: int) -> bytes:
+        instrument = hislip.Instrument("127.0.0.1", timeout=2.0, port=port)
+        try:
+            instrument.send(b"*IDN?\n")
+            return bytes(instrument.receive())
+        finally:
+            instrument.close()
+
+    async with tcp_peer(HislipPeer(DMM)) as port:
+        assert await asyncio.to_thread(ask, port) == b"DMM\n"

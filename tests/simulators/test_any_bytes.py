@@ -13,15 +13,16 @@ from simulators.bms_gateway import BmsGateway
 from simulators.bt3562 import Bt3562Instrument
 from simulators.bt4560 import FREQUENCIES, Bt4560Instrument
 from simulators.bt20000_modbus import BtInstrument
-from simulators.daq6510_parameters import ERRORS as DAQ_ERRORS
 from simulators.daq6510_scpi import DaqInstrument
 from simulators.ea_quantities import Quantity
 from simulators.espec_p300 import HIGHEST_DEGC, LOWEST_DEGC, P300, P300Bus
 from simulators.gpt9800 import GptInstrument
 from simulators.plc import PlcInterlock
 from simulators.psb10000_scpi import ERRORS, PsbInstrument
+from simulators.scpi_interface import ERRORS as SCPI_ERRORS
 from simulators.sr1000 import Sr1000
 from simulators.tm_th8 import Th8Bus
+from simulators.watlow_f4t import F4t
 from tests.simulators.fake_world import FakeWorld
 
 MODEL = shipped_dut_models()["nmc_96s_60ah"]
@@ -151,7 +152,7 @@ def test_any_settings_of_the_scanner(lines: list[str]) -> None:
     for line in lines:
         answer = face.receive(line.encode() + b"\n")
         assert answer == b"" or answer.endswith(b"\n")
-    assert all(code in DAQ_ERRORS for code in daq.errors)
+    assert all(code in SCPI_ERRORS for code in daq.errors)
 
 
 bt_coils = st.builds(
@@ -206,6 +207,7 @@ def test_any_request_to_the_register_instruments(pdus: list[bytes]) -> None:
         BmsGateway(world, MODEL),
         Th8Bus(world, [1]),
         BtInstrument(world, "1"),
+        F4t(world),
     )  # type: ignore[arg-type]
     for device in devices:
         for pdu in pdus:

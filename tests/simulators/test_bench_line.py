@@ -110,7 +110,7 @@ class TestChamber:
         bus = P300Bus({1: P300(warm), 2: P300(cold)})  # type: ignore[arg-type]
         port = TextPort(bus, FaultBoard(bus, [], warm.now, seed=1), Timeline(warm.now))
         endpoint = endpoint_of(SerialLinkConfig(kind="serial", port=str(tmp_path / "bus"), baudrate=19200), "bus")
-        async with serving({"bus": (endpoint, port)}, lambda: None, "line") as links:
+        async with serving({"bus": (endpoint, port)}, lambda: None) as links:
 
             def talk() -> list[bytes]:
                 with serial.Serial(links["bus"].port, 19200, timeout=5) as line:  # type: ignore[union-attr]
