@@ -48,7 +48,9 @@ def check_code(line: str) -> str:
         raise AnswerError(f"the code is longer than {LONGEST_CODE} characters", line)
     return line
 
+
 ON_ITS_WAY = 0.06  # s that a line may take from the reader through a serial server
+
 
 class KeyenceSr1000:
     """Role CodeReader."""

@@ -12,9 +12,7 @@ from sequences.recipe import MAX_STEP_RUNS, Recipe
 from sequences.record import Decision, StepRecord, StepStart
 from sequences.safety import Safety
 from sequences.sample import Sample
-from sequences.step import (
-    StepBase,
-)
+from sequences.step import StepBase
 from sequences.verdict import Verdict
 
 
