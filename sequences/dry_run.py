@@ -46,7 +46,7 @@ from sequences.verdict import Verdict
 from sequences.view import Context
 
 DRIVEN_STEP, RESTING_STEP = 10.0, 60.0  # s between two samples, where a step wants no finer ones
-SETTLING_STEP = 5.0  # s while the voltage is waited for
+SETTLING_STEP = 1.0  # s while the voltage is waited for: readings come with samples
 FIRST_SAMPLES = 5  # of a step are taken a second apart: much is decided then
 MAX_SAMPLES = 400_000
 READING_TAKES = 1.0  # s
