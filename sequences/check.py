@@ -12,7 +12,7 @@ from itertools import islice
 
 from sequences.checks.ends import check_conditions, check_ends
 from sequences.checks.measurements import check_measurements
-from sequences.checks.names import check_expressions, check_names
+from sequences.checks.names import check_expressions, check_names, check_words
 from sequences.checks.order import check_order
 from sequences.checks.roles import check_branches, check_roles
 from sequences.checks.routes import check_routes
@@ -36,6 +36,7 @@ _CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_safety,
     check_setpoints,
     check_names,
+    check_words,
     check_expressions,
     check_order,
     check_routes,

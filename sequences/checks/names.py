@@ -1,4 +1,5 @@
-"""Names: each one once, none of the language's own, and every expression over names that exist and kinds that fit."""
+"""Names and words: each name once, none of the language's own, every expression over names that exist and kinds that
+fit, and no words left empty."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from sequences.flow import Call, Parallel, Path
 from sequences.measurement import AtEnd, FormulaOf, Measurement, PowerCapability
 from sequences.quantity import UNITS, dimension_ko
 from sequences.recipe import sets
-from sequences.step import Inspect, Measure, Publish, Python, Role
-from sequences.text import FaultError
+from sequences.step import Check, Inspect, Measure, Prompt, Publish, Python, Role
+from sequences.text import FaultError, Text
 
 OWN_WORDS = frozenset(
     {*SIGNALS, *CONSTANTS, *FUNCTIONS, *WORDS, "grade_certain", *(f"has_{r}" for r in get_args(Role))}
@@ -131,6 +132,33 @@ def _of_calls(subject: Subject) -> Iterator[Finding]:
                     f"{body.id} 레시피의 {name!r} 은(는) {kind_ko}이고 다른 곳에서는 다릅니다",
                 )
                 yield finding("E-NAME-TAKEN", place.at("recipe"), text, hint)
+
+
+def check_words(subject: Subject) -> Iterator[Finding]:
+    """What people read is there to be read."""
+    recipe = subject.recipe
+    texts: list[tuple[Path, str]] = [(("author",), recipe.author)]
+    texts += [(("references", index), reference) for index, reference in enumerate(recipe.references)]
+    texts += _both(("title",), recipe.title)
+    for index, measurement in enumerate(recipe.measurements):
+        texts += _both(("measurements", index, "title"), measurement.title)
+    for place in subject.places:
+        match place.step:
+            case Prompt() | Check():
+                texts += _both(place.at("text"), place.step.text)
+            case Inspect():
+                for index, item in enumerate(place.step.items):
+                    texts += _both(place.at("items", index, "text"), item.text)
+        for index, choice in enumerate(place.step.choices if isinstance(place.step, Prompt) else ()):
+            texts += _both(place.at("choices", index), choice)
+    for path, words in texts:
+        if not words.strip():
+            text = "there is nothing to read", "읽을 내용이 없습니다"
+            yield finding("E-TEXT-EMPTY", path, text, ("say it in words", "내용을 쓰십시오"))
+
+
+def _both(path: Path, text: Text) -> list[tuple[Path, str]]:
+    return [((*path, "en"), text.en), ((*path, "ko"), text.ko)]
 
 
 # --------------------------------------------------------------------------------------------------- expressions

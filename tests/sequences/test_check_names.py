@@ -23,9 +23,10 @@ from tests.sequences.checking import (
     wait,
     when,
 )
-from tests.sequences.playing import Data, call, cc, cccv, check, compute, document, group, parallel, rest
+from tests.sequences.playing import Data, call, cc, cccv, check, compute, document, group, parallel, prompt, rest
 
 Path = tuple[str | int, ...]
+MEASURED = ("measurements", 0, "title")
 
 
 def python(into: dict[str, str], **arguments: str) -> Data:
@@ -83,6 +84,22 @@ def test_a_variable_is_no_measurement_and_of_one_kind() -> None:
     assert (finding.code, finding.path) == ("E-NAME-TAKEN", ("steps", 1, "into"))
     assert "a voltage elsewhere and a charge here" in finding.text.en
     assert sound(recipe(compute("a", "cell_min", "x"), compute("b", "cell_max", "x"))), "each round has its value"
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"title": {"en": "A recipe", "ko": " "}}, ("title", "ko")),
+        ({"author": "   "}, ("author",)),
+        ({"references": ["IEC 62660-1", ""]}, ("references", 1)),
+        ({"measurements": [{**measurement("temperature_max"), "title": {"en": "", "ko": "온도"}}]}, (*MEASURED, "en")),
+        ({"steps": [prompt(text={"en": "?", "ko": ""})]}, ("steps", 0, "text", "ko")),
+        ({"steps": [check("c", "soc > 1 %", text={"en": "", "ko": "값"})]}, ("steps", 0, "text", "en")),
+    ],
+)
+def test_what_people_read_is_there_to_be_read(more: Data, path: Path) -> None:
+    finding = one(recipe(*more.get("steps", [rest()]), **{key: value for key, value in more.items() if key != "steps"}))
+    assert (finding.code, finding.path) == ("E-TEXT-EMPTY", path)
 
 
 # --------------------------------------------------------------------------------------------------- expressions
