@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,8 @@ def test_a_capacity_test_killed_in_its_middle_and_resumed_gives_the_same_ampere_
     assert [step["label"] for step in result["steps"]] == ["rest", "discharge"]
     truth = plant.simulators.truth()["discharged_ah"]
     assert result["measurements"]["moved"]["value"] == pytest.approx(truth, rel=1e-3)
+    assert Path(result["data_file"]["path"]).exists()
     plant.simulators.assert_off()
     assert plant.daemon.end().code == 0
+    assert Path(result["report"]).exists()
     assert verify(plant.journal).ok

@@ -479,6 +479,22 @@ def test_holds_and_dead_time_do_not_count_in_a_step(line_with: LineWith) -> None
 WAIT: Data = {"step": "wait_until", "name": "wait", "condition": "temperature_max >= 44 degC", "max_time": "10 min"}
 
 
+def test_a_recipe_that_stood_still_goes_on_when_people_resume_it(line_with: LineWith) -> None:
+    looks = {"step": "check", "name": "looks", "that": "temperature_max < 0 degC", "on_fail": "hold",
+             "text": {"en": "cold", "ko": "cold"}, "on_interrupt": "repeat"}  # fmt: skip
+
+    async def work(plant: Plant) -> None:
+        async with plant.daemon() as virtual:
+            run = await virtual.start(recipe(looks, REST, measurements=[]))
+            await virtual.until(lambda: virtual.station.state.name == "HELD")
+            await durable(virtual)
+        result = await resumed(plant, run)
+        assert labels(result) == ["looks", "rest"]
+        assert result["verdict"] == "fail"
+
+    over(line_with(), work)
+
+
 @pytest.mark.parametrize(
     ("step", "bound", "said"),
     [

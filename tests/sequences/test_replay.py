@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from sequences import (
     Ask,
@@ -20,6 +21,7 @@ from sequences import (
     Drive,
     Dut,
     Finish,
+    Hppc,
     Moment,
     NoCurrent,
     Program,
@@ -298,6 +300,40 @@ def test_a_called_recipe_and_a_capacity_test_are_walked_through_too(dut: Dut) ->
     for told, was, finish in player.moments:
         program, ended = replayed(dut, recipe, player.told[:told])
         assert (state(program), ended) == (was, finish)
+
+
+# ------------------------------------------------------------------------------------- what a step may say of it
+
+PULSES: Data = {
+    "pulses": [{"direction": "discharge", "current": "1C", "duration": "10 s", "rest": "40 s"}],
+    "cell_voltage_min": "2.7 V", "cell_voltage_max": "4.2 V",
+}  # fmt: skip
+HPPC: Data = {"step": "hppc", "name": "hppc", "soc": ["80 %"], "current": "C/3", "rest": "1 min", "max_time": "4 h"}
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"step": "pulse", "name": "pulse", **PULSES, "on_interrupt": "resume"}, "abort, repeat, restart, not resume"),
+        (prompt("look", on_interrupt="resume"), "abort, repeat, restart, not resume"),
+        (repeat("often", 2, rest(), on_interrupt="repeat"), "abort, not repeat; say it in the steps inside"),
+        (rest("rest", ends=["voltage < max(voltage) - 1 V"], on_interrupt="resume"), "looks back over its step"),
+    ],
+)
+def test_a_word_that_a_step_cannot_keep_is_a_fault(step: Data, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        recipe_of(step)
+
+
+def test_what_looks_back_over_variables_or_is_repeated_may_say_so(dut: Dut) -> None:
+    recipe_of(compute("a", "1", "x"), rest("rest", ends=["max(x) > 2"], on_interrupt="resume"))
+    recipe_of(rest("rest", ends=["voltage < max(voltage) - 1 V"], on_interrupt="repeat"))
+
+
+def test_of_a_resumed_hppc_the_pulse_trains_are_repeated(dut: Dut) -> None:
+    (hppc,) = recipe_of(HPPC | PULSES | {"on_interrupt": "resume"}).steps
+    assert isinstance(hppc, Hppc)
+    assert [step.on_interrupt for step in hppc.rounds[0]] == ["resume", "resume", "repeat"]
 
 
 # ---------------------------------------------------------------------------------------------- what cannot be so
