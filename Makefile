@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo test bench docs clean
+.PHONY: demo test matrix bench docs clean
 
 demo: $(STAMP)
 	@$(BIN)/evaline demo
@@ -15,6 +15,9 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadfile
+
+matrix: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile -m matrix
 
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

@@ -72,11 +72,17 @@ def effective_bounds(safety: Safety, dut: Dut, station: StationLimits, *, takes_
     ]  # fmt: skip
 
 
+# what counts from the start of the run: a recipe called in its middle cannot limit it
+OF_THE_RUN = ("total_throughput", "total_time")
+
+
 def tightest(bounds: list[Bound], others: list[Bound]) -> list[Bound]:
-    """Bound by bound the tighter of two lists that name the same ones."""
+    """Bound by bound the tighter of a run's and those of a part of it, which name the same ones."""
     by_name = {bound.name: bound for bound in others}
 
     def tighter(a: Bound, b: Bound) -> Bound:
+        if a.name in OF_THE_RUN:
+            return a
         pick = min if a.side > 0 else max
         return replace(a, warn=pick(a.warn, b.warn), trip=pick(a.trip, b.trip), delay=min(a.delay, b.delay))
 
