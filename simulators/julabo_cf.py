@@ -158,7 +158,7 @@ class JulaboCf:
             case "MODE_05":
                 self._switch(_within(value, 0, 1) == 1)
             case _:
-                self._set_level(int(name[-1]), round(self._meant(value), 2))
+                self._set_level(int(name[-1]), self._meant(round(value, 2)))
         self._follow()
 
     def _set_level(self, number: int, degc: float) -> None:

@@ -40,7 +40,7 @@ from simulators.single_cells import bench_of
 from simulators.sr1000 import NOT_READ, Sr1000
 from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
-from simulators.watlow_f4t import EVENTS, LOOPS, F4t
+from simulators.watlow_f4t import EVENTS, LOOPS, SERIAL, F4t
 from simulators.world import World
 
 Meter = Bt3562Instrument | Bt4560Instrument | DaqInstrument | KeysightInstrument | GptInstrument
@@ -138,7 +138,8 @@ class SimulatedStation:
             case "watlow_f4t":
                 unit = _setting(instrument, where, "unit", 247) or 1
                 loop = _setting(instrument, where, "loop", LOOPS) or 1
-                return F4t(world, unit, loop, _setting(instrument, where, "event", len(EVENTS)))
+                serial = int(instrument.serial[:9]) if instrument.serial.isdecimal() else SERIAL
+                return F4t(world, serial, unit, loop, _setting(instrument, where, "event", len(EVENTS)))
             case "julabo_cf":
                 model = instrument.model if instrument.model in JULABO_MODELS else JULABO_MODELS[0]
                 return JulaboCf(world, _setting(instrument, where, "address", 127), model)

@@ -39,6 +39,7 @@ PROFILE, PROFILE_DEGC = 1, 23.0
 HARDWARE_ID, OTHER_HARDWARE_ID = 124, 120
 # the seventh character says how many alarms there are: six for an A
 PART_NUMBER, OTHER_PART_NUMBER = "F4T1L1AAA1B1AAA", "PM6C1CA-AAAABAA"
+SERIAL = 30_417
 LOOPS, ALARMS = 4, 6
 LOOP_STEP, ALARM_STEP = 160, 100
 EVENTS = (16594, 16596, 16598, 16600, 16822, 16824, 16826, 16828)
@@ -61,8 +62,11 @@ class F4t(Registers):
 
     idle_timeout_s = 0.0
 
-    def __init__(self, world: World, unit: int = 1, loop: int = 1, event: int | None = None) -> None:
+    def __init__(
+        self, world: World, serial: int = SERIAL, unit: int = 1, loop: int = 1, event: int | None = None
+    ) -> None:
         self.world = world
+        self.serial = serial
         self.unit = unit
         self.loops = [Loop() for _ in range(LOOPS)]
         self.events = [OFF] * len(EVENTS)
@@ -133,7 +137,7 @@ class F4t(Registers):
         values = {
             0: self._long(lambda: OTHER_HARDWARE_ID if "wrong_identity" in self._faults else HARDWARE_ID),
             4: self._long(lambda: 4),
-            12: self._long(lambda: 30_417),
+            12: self._long(lambda: self.serial),
             16: Value(len(PART_NUMBER), self._part_number),
             90: _word(lambda: STATUS_OK),
             6730: _word(lambda: FAHRENHEIT if "fahrenheit" in self._faults else CELSIUS),

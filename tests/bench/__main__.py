@@ -13,7 +13,7 @@ from time import perf_counter
 
 from rich.console import Console
 
-from tests.bench import analysis, battery, daemon, durability, scan, steps, virtual_day
+from tests.bench import analysis, battery, daemon, durability, scan, simulators, steps, virtual_day
 from tests.bench.table import Row, show
 
 SUBJECTS = {
@@ -22,6 +22,7 @@ SUBJECTS = {
     "scan": scan.measured,
     "day": virtual_day.measured,
     "daemon": daemon.measured,
+    "simulators": simulators.measured,
     "battery": battery.measured,
     "analysis": analysis.measured,
 }

@@ -35,17 +35,17 @@ def serve() -> Measured:
         wanted, served = directory / "wanted.yaml", directory / "line.yaml"
         wanted.write_text(yaml.safe_dump(_line(directory)), encoding="utf-8")
         simulate = ["-m", "simulators", "--config", str(wanted), "--free-ports", "--write-config", str(served)]
-        with _running([*simulate, "--json"]) as (_, _ready):
+        with running([*simulate, "--json"]) as (_, _ready):
             began = perf_counter()
-            with _running(["-m", "controller.cli", "serve", "--config", str(served), "--json"]) as (daemon, ready):
+            with running(["-m", "controller.cli", "serve", "--config", str(served), "--json"]) as (daemon, ready):
                 said = perf_counter() - began
                 http = ready["http"]
                 _await_idle(f"http://{http['host']}:{http['port']}/api/status")
                 idle = perf_counter() - began
                 _let_pass(IDLE_FOR)
                 children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
-                broker = sum(_resident(int(pid)) for pid in children)
-                return {"ready": said, "idle": idle, "rss": _resident(daemon.pid), "broker": broker}
+                broker = sum(resident(int(pid)) for pid in children)
+                return {"ready": said, "idle": idle, "rss": resident(daemon.pid), "broker": broker}
 
 
 def importing(what: str) -> Measured:
@@ -68,7 +68,7 @@ def _line(directory: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _running(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+def running(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """A process of ours and the event by which it says that it is ready; ended by SIGTERM."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -104,7 +104,7 @@ def _let_pass(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
     """MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024

@@ -274,9 +274,10 @@ class TestConfiguration:
             tmp_path,
             voltmeter={"serial": "MY00000001"},
             chiller={"model": "CF41", "settings": {"address": 32}},
-            chamber={"settings": {"unit": 5, "loop": 2}},
+            chamber={"serial": "123456", "settings": {"unit": 5, "loop": 2}},
         )
-        simulated = station(changed, [0.0])
+        clock = [0.0]
+        simulated = station(changed, clock)
         meter, circulator, chamber = (simulated.devices[key] for key in ("voltmeter", "chiller", "chamber"))
         assert isinstance(meter, TextPort)
         assert isinstance(circulator, TextPort)
@@ -284,8 +285,13 @@ class TestConfiguration:
         assert b"MY00000001" in meter.receive(b"*IDN?\n")
         assert circulator.receive(b"A032_VERSION\r") == b"A032_JULABO CRYOCOMPACT CF41 VERSION 5.0\r\n"
         assert chamber.respond(1, bytes.fromhex("03 0000 0001")) is None
-        assert chamber.respond(5, struct.pack(">BHH", 6, 2730 + 160, 10)) is not None
-        assert simulated.world.chamber_degc == 23.0
+        assert chamber.respond(5, bytes.fromhex("03 000C 0002")) == bytes.fromhex("03 04 E240 0001")
+        chamber.respond(5, struct.pack(">BHHBHH", 16, 2782 + 160, 2, 4, 0, 0x420C))
+        for loop, later, degc in ((0, 3600.0, 23.0), (1, 4 * 3600.0, 35.0)):
+            chamber.respond(5, struct.pack(">BHH", 6, 2730 + 160 * loop, 10))
+            clock[0] = later
+            simulated.truth()
+            assert simulated.world.chamber_degc == degc, "the second loop heats, not the first"
 
     def test_a_battery_of_one_cell_is_on_the_channel_behind_the_contactor(self, tmp_path: Path) -> None:
         data = line(tmp_path).model_dump(mode="json", by_alias=True)

@@ -141,9 +141,9 @@ class TestFaults:
     def test_fahrenheit_shows_nowhere_but_in_the_numbers(self, line: Line) -> None:
         line.circulator.faults = frozenset({"fahrenheit"})
         assert line.say("IN_PV_00") == "77.00"
-        assert line.say("OUT_SP_00 95", "IN_SP_00") == "95.00"
+        assert line.say("OUT_SP_00 20", "IN_SP_00") == "20.00"
         line.circulator.faults = frozenset()
-        assert line.say("IN_SP_00") == "35.00"
+        assert line.say("IN_SP_00") == "-6.67"
 
     def test_another_circulator(self, line: Line) -> None:
         line.circulator.faults = frozenset({"wrong_identity"})
