@@ -105,6 +105,7 @@ def bench_line(
     *,
     scan_period: float = 1.0,
     without: Container[str] = (),
+    ambient: float = 25.0,
     seed: int = 4713,
 ) -> LineConfig:
     """The shipped bench line, which has every instrument, with this battery on it and without some instruments.
@@ -122,7 +123,7 @@ def bench_line(
     for instrument in station["instruments"].values():
         if "scan_period_s" in instrument:
             instrument["scan_period_s"] = max(instrument["scan_period_s"], scan_period)
-    document.data["simulation"]["stations"]["st01"] = {"ambient_degc": 23, "battery": battery}
+    document.data["simulation"]["stations"]["st01"] = {"ambient_degc": ambient, "battery": battery}
     return validate_line(Document("bench.yaml", document.data, document.positions))
 
 
