@@ -831,6 +831,13 @@ def test_a_branch_that_ends_at_once_stops_those_that_have_not_begun(dut: Dut) ->
     assert run(dut, step).start().labels == ["c"]
 
 
+def test_a_step_that_is_stopped_the_moment_it_begins_switches_nothing_on(dut: Dut) -> None:
+    step = parallel("p", [cc("drive")], [check("c", FAILS)], on_fail="next")
+    player = run(dut, step, rest("after")).start()
+    assert player.labels == ["drive", "c", "after"]
+    assert player.actions == [NoCurrent()]
+
+
 def test_only_the_branch_that_drives_may_switch_the_current(dut: Dut) -> None:
     step = parallel("p", [rest("beside"), acir()], [cc("drive", ends=["step_time >= 60 s"])])
     player = run(dut, step).start()
