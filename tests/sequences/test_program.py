@@ -1249,3 +1249,12 @@ def test_identify_asks_at_once_and_while_nothing_needs_switching(dut: Dut) -> No
 def test_routes_are_written_as_they_are_read() -> None:
     for text in ("next", "fail", "hold", "abort", "retry 3", "goto a", "goto a max 12"):
         assert Route.parse(text).text == text
+
+
+def test_a_retry_makes_good_for_the_step_that_is_retried_and_for_nothing_in_it(dut: Dut) -> None:
+    inner = [check("a", "cell_spread <= 20 mV", on_fail="next"), rest("settle"), check("b", "cell_spread <= 20 mV")]
+    player = run(dut, group("g", *inner, on_fail="retry 1")).start(cell_spread=0.05).after(10.0)
+    player.after(10.0, cell_spread=0.01)
+    assert player.records[-1].verdict is Verdict.PASS
+    assert player.ended.verdict is Verdict.FAIL
+    assert player.ended.step == "a"
