@@ -81,6 +81,9 @@ class Route:
 
     A jump back needs its `max`: how often it may be taken while its list of steps is gone through once, so that each
     round of a loop has as many; after that the run goes on with the next step, as after the last retry it fails.
+
+    What went wrong in a step counts for the run's verdict wherever the run goes then; only a retry of that step or a
+    jump back from it makes good for it.
     """
 
     kind: RouteKind

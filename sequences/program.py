@@ -130,6 +130,8 @@ class Program:
     def _directive(self, action: Action) -> Directive:
         if isinstance(action, Drive | NoCurrent):
             self._flowing = isinstance(action, Drive)
+            # of one moment's set points only the last is meant: a step may be stopped at the moment it begins
+            self._directives[:] = [d for d in self._directives if not isinstance(d.action, Drive | NoCurrent)]
         self._keys += 1
         return Directive(self._keys, action)
 

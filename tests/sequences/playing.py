@@ -226,6 +226,8 @@ class Player:
                 assert directive.key not in self.asked
                 self.asked[directive.key] = action
         self.finish = turn.finish
+        drives = [d for d in turn.directives if isinstance(d.action, Drive)]
+        assert not (drives and self.finish), "nothing is switched on in the end"
         self._hold_what_must_hold()
         if acted and self.finish is None:
             self.t += self.switching

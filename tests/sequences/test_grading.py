@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from config import read_document
-from sequences import Dut, GradeRules, Measured, Verdict, grade, is_certain
+from sequences import Dut, FaultError, GradeRules, Measured, Verdict, grade, is_certain
 
 DATA = read_document(Path(__file__).parents[2] / "sequences" / "library" / "grades_default.yaml").data
 RULES = GradeRules.from_data(DATA)
@@ -189,3 +189,97 @@ def test_a_rule_that_is_no_comparison_is_refused(rule: Any) -> None:
     }  # fmt: skip
     with pytest.raises(ValidationError):
         GradeRules.from_data(data)
+
+
+# ------------------------------------------------------------------------------------- the unfavourable end, and caps
+
+
+@pytest.mark.parametrize(("ohm_per_volt", "expected"), [(105.0, "Q"), (120.0, "C")])
+def test_a_reject_counts_when_it_may_hold(ohm_per_volt: float, expected: str) -> None:
+    """Of 105 +- 8 ohm/V nobody can say that it is not below 100."""
+    unsure = measured({"insulationResistance": Measured(ohm_per_volt, 5.0)})
+    assert grade(RULES, unsure, Verdict.PASS).grade == expected
+
+
+@pytest.mark.parametrize(("increase", "expected"), [(Measured(0.48, 0.005), "A"), (Measured(0.48, 0.05), "B")])
+def test_an_upper_threshold_is_held_against_the_upper_end(increase: Measured, expected: str) -> None:
+    assert grade(RULES, measured({"internalResistanceIncrease": increase}), Verdict.PASS).grade == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"cellLag": Measured(0.03)}, "A"),
+        ({"cellLag": Measured(0.03, 0.01)}, "D"),
+        ({"cellLag": Measured(0.05)}, "D"),
+        ({"cellLag": Measured(0.05), "selfDischarge": Measured(0.05)}, "A"),
+        ({"cellLag": Measured(0.05), "selfDischarge": Measured(0.05, 0.01)}, "D"),
+        ({"traceability": None}, "D"),
+    ],
+)
+def test_a_cap_is_lifted_by_what_is_known_and_by_nothing_else(change: dict[str, Any], expected: str) -> None:
+    assert grade(RULES, measured(change), Verdict.PASS).grade == expected
+
+
+def test_a_cap_says_why_and_what_the_battery_would_be() -> None:
+    english, korean = texts({"traceability": 0.0})
+    assert english.startswith("not traceable by its codes: no reuse")
+    assert "A, remanufacture for vehicles" in english
+    assert korean.startswith("코드로 추적할 수 없음")
+
+
+def test_a_cap_lifts_nothing() -> None:
+    best_b = {**DATA, "caps": [{"best": "B", "unless": ["traceability >= 1"], "reason": {"en": "x", "ko": "x"}}]}
+    rules = GradeRules.from_data(best_b)
+    untraceable = {"traceability": 0.0}
+    assert grade(rules, measured(untraceable), Verdict.PASS).grade == "B"
+    assert grade(rules, measured(untraceable | {"stateOfHealth": 0.6}), Verdict.PASS).grade == "C"
+    assert grade(rules, measured(untraceable | {"insulationResistance": 50.0}), Verdict.PASS).grade == "Q"
+
+
+values = st.fixed_dictionaries({
+    "stateOfHealth": st.builds(Measured, st.floats(0, 1.1), st.floats(0, 0.05)),
+    "internalResistanceIncrease": st.builds(Measured, st.floats(0, 2), st.floats(0, 0.2)),
+    "cellSpread": st.builds(Measured, st.floats(0, 0.2), st.floats(0, 0.01)),
+    "insulationResistance": st.builds(Measured, st.floats(0, 3000), st.floats(0, 100)),
+    "traceability": st.sampled_from([Measured(0.0), Measured(1.0)]),
+})  # fmt: skip
+
+
+@given(values, st.dictionaries(st.sampled_from(sorted(GOOD)), st.floats(-1, 1)))
+def test_of_a_certain_grade_no_value_within_its_uncertainty_gives_another(
+    found: dict[str, Measured], moved: dict[str, float]
+) -> None:
+    k = RULES.confidence
+    if not is_certain(RULES, found, Verdict.PASS):
+        return
+    elsewhere = {
+        name: dataclasses.replace(value, value=value.value + moved.get(name, 0.0) * k * value.uncertainty)
+        for name, value in found.items()
+    }
+    assert grade(RULES, elsewhere, Verdict.PASS, confidence=0.0).grade == grade(RULES, found, Verdict.PASS).grade
+
+
+@given(values, st.sampled_from(list(Verdict)))
+def test_every_reason_is_in_english_and_in_korean(found: dict[str, Measured], verdict: Verdict) -> None:
+    for reason in grade(RULES, found, verdict).reasons:
+        assert reason.en.isascii() or "±" in reason.en
+        assert any("가" <= letter <= "힣" for letter in reason.ko)
+        assert "(at least" not in reason.ko
+
+
+# ------------------------------------------------------------------------------------------------- a site's thresholds
+
+
+def test_a_site_may_set_its_thresholds_within_their_range() -> None:
+    stricter = GradeRules.from_data(DATA, {"remanufacture": "92 %"})
+    assert grade(stricter, measured(), Verdict.PASS).grade == "B"
+    assert "(at least 92 %)" in texts({}, stricter)[0]
+
+
+@pytest.mark.parametrize(
+    "given_", [{"remanufacture": "60 %"}, {"remanufacture": "0.8"}, {"reuse": 65}, {"resue": "65 %"}]
+)
+def test_what_a_site_may_not_set_is_refused(given_: dict[str, Any]) -> None:
+    with pytest.raises(FaultError):
+        GradeRules.from_data(DATA, given_)

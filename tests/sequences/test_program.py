@@ -831,6 +831,13 @@ def test_a_branch_that_ends_at_once_stops_those_that_have_not_begun(dut: Dut) ->
     assert run(dut, step).start().labels == ["c"]
 
 
+def test_a_step_that_is_stopped_the_moment_it_begins_switches_nothing_on(dut: Dut) -> None:
+    step = parallel("p", [cc("drive")], [check("c", FAILS)], on_fail="next")
+    player = run(dut, step, rest("after")).start()
+    assert player.labels == ["drive", "c", "after"]
+    assert player.actions == [NoCurrent()]
+
+
 def test_only_the_branch_that_drives_may_switch_the_current(dut: Dut) -> None:
     step = parallel("p", [rest("beside"), acir()], [cc("drive", ends=["step_time >= 60 s"])])
     player = run(dut, step).start()
@@ -1242,3 +1249,12 @@ def test_identify_asks_at_once_and_while_nothing_needs_switching(dut: Dut) -> No
 def test_routes_are_written_as_they_are_read() -> None:
     for text in ("next", "fail", "hold", "abort", "retry 3", "goto a", "goto a max 12"):
         assert Route.parse(text).text == text
+
+
+def test_a_retry_makes_good_for_the_step_that_is_retried_and_for_nothing_in_it(dut: Dut) -> None:
+    inner = [check("a", "cell_spread <= 20 mV", on_fail="next"), rest("settle"), check("b", "cell_spread <= 20 mV")]
+    player = run(dut, group("g", *inner, on_fail="retry 1")).start(cell_spread=0.05).after(10.0)
+    player.after(10.0, cell_spread=0.01)
+    assert player.records[-1].verdict is Verdict.PASS
+    assert player.ended.verdict is Verdict.FAIL
+    assert player.ended.step == "a"
