@@ -155,14 +155,14 @@ async def virtual_line(clock: Clock, config: LineConfig) -> AsyncIterator[Virtua
     line = Line(
         config, clock, journal, lambda name: memory_links(simulated), models, load_grade_rules("default"), state_dir
     )
+    serving = asyncio.create_task(line.serve())
     virtual = Virtual(line, line.stations["st01"], simulated, clock, journal)
     try:
-        async with asyncio.TaskGroup() as group:  # a line that fails to serve fails the test that waits for it
-            serving = group.create_task(line.serve())
-            await virtual.until(lambda: virtual.station.state.name in ("IDLE", "STOPPED"), 60)
-            yield virtual
-            serving.cancel()
+        await virtual.until(lambda: virtual.station.state.name in ("IDLE", "STOPPED"), 60)
+        yield virtual
     finally:
+        serving.cancel()
+        await asyncio.wait({serving})
         await line.shut_down()
         await journal.close()
 

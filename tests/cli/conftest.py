@@ -21,6 +21,8 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     """A command that ends before it starts anything."""
 
+    monkeypatch.delenv("COLUMNS", raising=False)  # parallel workers of pytest are given one
+
     def command(*arguments: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["evaline", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:

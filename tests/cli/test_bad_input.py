@@ -80,7 +80,7 @@ KNOWN = ", ".join(sorted(CATALOG))
         (
             lambda line: instrument(line, "cycler").update(link={"kind": "modbus_tcp", "host": "127.0.0.1"}),
             "cycler:",
-            "st01/cycler: driver ea_psb10000 talks over a visa or serial link; correct link.kind",
+            "st01/cycler: driver ea_psb10000 talks over a visa, serial or xml_tcp link; correct link.kind",
         ),
     ],
     ids=["key", "type", "link key", "driver", "role", "setting", "missing setting", "link kind"],

@@ -102,7 +102,7 @@ def test_every_setpoint_has_its_readback(evaluated: Evaluated) -> None:
 def test_there_is_one_result_with_one_verdict_a_grade_and_its_reasons(evaluated: Evaluated) -> None:
     assert [event.kind for event in evaluated.events].count("run.ended") == 1
     assert evaluated.result["verdict"] == "pass"
-    assert evaluated.result["grade"] == "B"
+    assert evaluated.result["grade"] == "C"  # its spread of 49 mV is not surely below the 50 mV of grade B
     assert all(set(reason) == {"en", "ko"} for reason in evaluated.result["grade_reasons"])
 
 

@@ -22,7 +22,7 @@ MODEL = shipped_dut_models()["nmc_96s_60ah"]
 PACKS, SEED = 200, 2026
 REUSABLE = ("A", "B", "C")
 LEAST_INSULATION = 100.0  # ohm/V: below it nobody may touch the battery
-SHORT = 24  # packs of the 200 that every test run evaluates; `make matrix` evaluates them all
+SHORT = 20  # packs of the 200 that every test run evaluates; `make matrix` evaluates them all
 ORDER = "ABCDQ"
 
 
@@ -87,6 +87,7 @@ def judged(batteries: list[SimulatedBattery]) -> tuple[int, list[str]]:
     return exact, wrong
 
 
+@pytest.mark.timeout(600)
 def test_used_packs_get_the_grade_they_deserve_or_a_lower_one_and_unsafe_ones_are_not_reused() -> None:
     batteries = draw(SEED, PACKS, MODEL)[:SHORT]
     exact, wrong = judged(batteries)
