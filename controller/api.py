@@ -85,6 +85,7 @@ def build_api(line: Line) -> FastAPI:
             run_id = await station.start(body.request)
         except (StartRefusedError, RecipeError) as error:
             return _not_started(error)
+        await line.durable()
         return JSONResponse({"run_id": run_id}, 201)
 
     @app.post("/api/stations/{name}/plan")
@@ -109,6 +110,7 @@ def build_api(line: Line) -> FastAPI:
             station.answer(body.question, body.value, body.author)
         except AnswerRefusedError as error:
             return _problem(409, error.code, f"{error} [{error.code}]")
+        await line.durable()
         return JSONResponse(status_of(station))
 
     @app.post("/api/stations/{name}/commands/{command}")
@@ -131,6 +133,7 @@ def build_api(line: Line) -> FastAPI:
             return _problem(409, error.code, str(error))
         except StartRefusedError as error:  # a run that a former daemon left is judged like a start
             return _not_started(error)
+        await line.durable()
         return JSONResponse(status_of(station))
 
     @app.get("/api/runs")

@@ -125,6 +125,11 @@ class Line:
         finally:
             self._watchers[station].discard(changed)
 
+    async def durable(self) -> None:
+        """Return once all that happened so far is in the journal: what a client is told of must outlive a power cut."""
+        with self.clock.hold():
+            await self.journal.flush()
+
     def status(self) -> dict[str, Any]:
         return {
             "line": self.topics.root,
