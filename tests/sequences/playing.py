@@ -39,6 +39,9 @@ LIBRARY = Path(__file__).parents[2] / "sequences" / "library"
 Data = dict[str, Any]
 
 SHIPPED: Data = read_document(LIBRARY / "quick_capacity_dcir.yaml").data
+FAILS = "1 < 0"  # what a check of this always comes to
+HOLDS = "1 > 0"
+UNKNOWN = "cell_spread < 1 V and voltage_rate < 1 V/s"  # no rate is known at once
 # what a battery in order shows at rest
 CALM: dict[str, float | None] = {
     "voltage": 350.0, "cell_min": 3.64, "cell_max": 3.65, "cell_spread": 0.01, "temperature_min": 24.0,
@@ -104,6 +107,39 @@ def group(name: str, *steps: Data, last: list[Data] | None = None, **more: Any) 
 
 def call(name: str, recipe: str, **parameters: Any) -> Data:
     return {"step": "call", "name": name, "recipe": recipe, "parameters": parameters}
+
+
+def acir(name: str = "acir", **more: Any) -> Data:
+    return {"step": "acir", "name": name, **more}
+
+
+def loop(name: str, condition: str, most: int, *steps: Data, **more: Any) -> Data:
+    return {"step": "while", "name": name, "condition": condition, "max_rounds": most, "steps": list(steps), **more}
+
+
+def choice(name: str, condition: str, then: list[Data], otherwise: list[Data] | None = None) -> Data:
+    return {"step": "if", "name": name, "condition": condition, "then": then, "else": otherwise or []}
+
+
+def ends_with(then: str, **more: Any) -> Data:
+    """A step that ends at once with this route."""
+    return rest("r", ends=[{"when": "step_time >= 0 s", "then": then}], **more)
+
+
+# whole tests of the standards
+
+CAPACITY: Data = {
+    "step": "capacity", "name": "test", "charge_current": "C/3", "charge_cell_voltage": "4.2 V", "cutoff": "C/20",
+    "charge_max_time": "5 h", "discharge_current": "C/3", "discharge_cell_voltage": "2.7 V",
+    "discharge_max_time": "4 h", "rest_charged": "30 min", "rest_discharged": "30 min", "rounds": 4, "agree": 2,
+    "within": "3 %", "into": "capacity_ah",
+}  # fmt: skip
+
+HPPC: Data = {
+    "step": "hppc", "name": "h", "soc": ["80 %", "50 %"], "current": "C/2", "rest": "10 min",
+    "pulses": [{"direction": "discharge", "current": "1C", "duration": "10 s", "rest": "40 s"}],
+    "cell_voltage_min": "2.7 V", "cell_voltage_max": "4.2 V", "max_time": "2 h",
+}  # fmt: skip
 
 
 class Player:
@@ -246,3 +282,7 @@ class Player:
         if isinstance(self.set_point, Drive):
             assert owners, "current flows for a step that may drive"
             assert owners[0].step.drives, "current flows for a step that may drive"
+
+
+def run(dut: Dut, *steps: Data, **more: Any) -> Player:
+    return Player(dut, recipe_of(*steps, **more))
