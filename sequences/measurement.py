@@ -160,11 +160,17 @@ class CellSpread(SourceBase):
 
 
 class WeakestCell(SourceBase):
-    """Number, from 1, of the cell with the lowest voltage at the end of step `until`, and why it is that one."""
+    """Number, from 1, of the cell with the lowest voltage at the end of step `until`, and why it is that one.
 
-    dimension: ClassVar[str] = "number"
+    Or what one of the causes costs it against the median cell, as a share of the rated capacity.
+    """
+
+    dimension: ClassVar[str] = "fraction"
     kind: Literal["weakest_cell"] = "weakest_cell"
     until: Until
+    of: Annotated[
+        Literal["cell", "imbalance", "capacity", "resistance"], Field(description="Its number, or a cause's share.")
+    ] = "cell"
 
 
 class CellLag(SourceBase):
@@ -347,7 +353,7 @@ class Measurement(Strict):
                 return self.source.value.dimension(names)
             case AtEnd():
                 return names.get(self.source.signal, "number")
-            case ConvergedCapacity(of="rounds"):
+            case ConvergedCapacity(of="rounds") | WeakestCell(of="cell"):
                 return "number"
             case FastSoh(of="in_envelope"):
                 return "number"

@@ -9,6 +9,7 @@ import numpy as np
 
 from sequences.analysis import (
     Estimate,
+    Limiting,
     RestVoltage,
     Segments,
     Sweep,
@@ -50,7 +51,7 @@ def spread(s: Samples, source: CellSpread) -> Estimate:
 
 
 def weakest(s: Samples, source: WeakestCell) -> Estimate:
-    """Its number has no uncertainty; `margin_mv` tells how far the next one lay above it."""
+    """Its number has no uncertainty; `margin_mv` tells how far the next one lay above it. Or the share of a cause."""
     row = s.end(s.last(source.until))
     cells = s.run.cells[row]
     if not cells.size or np.isnan(cells).any():
@@ -61,26 +62,35 @@ def weakest(s: Samples, source: WeakestCell) -> Estimate:
     detail: dict[str, float | str] = {"voltage_v": float(cells[order[0]])}
     if len(cells) > 1:
         detail["margin_mv"] = round(1e3 * float(cells[order[1]] - cells[order[0]]), 3)
-    return Estimate(float(order[0] + 1), math.nan, "1", ((row, row),), detail | _why(s, row, int(order[0]) + 1))
+    cell = int(order[0]) + 1
+    limiting = _limiting(s, row, cell)
+    if source.of != "cell":
+        if limiting is None:
+            raise MissingError(
+                "the discharge does not tell why that cell is low", "방전에서 최약 셀의 원인을 알 수 없음"
+            )
+        part, rated = limiting.parts[source.of], s.dut.rated_capacity
+        found = replace(part, value=part.value / rated, uncertainty=part.uncertainty / rated, unit="1")
+        return replace(found, detail=detail | {"cell": cell, "cause": str(limiting.cause)})
+    if limiting is not None:
+        detail |= {"cause": str(limiting.cause)}
+        detail |= {f"{name}_ah": round(part.value, 3) for name, part in limiting.parts.items()}
+    return Estimate(float(cell), math.nan, "1", ((row, row),), detail)
 
 
-def _why(s: Samples, row: int, cell: int) -> dict[str, float | str]:
-    """The cause and its parts in Ah, where the discharge tells them."""
+def _limiting(s: Samples, row: int, cell: int) -> Limiting | None:
+    """Why this cell ended the discharge that ends at a row, where that tells it."""
     if not s.usable.size:
-        return {}
+        return None
     pulses = find_pulses(s.segments)
     sweeps = [sweep for sweep in discharges(s.segments) if sweep.first < s.at(row) <= sweep.last + 1]
     if not pulses or not sweeps:
-        return {}
+        return None
     try:
         found = compare_cells(s.segments, sweeps[-1], max(pulses, key=lambda pulse: abs(pulse.current)))
     except UnmeasurableError:
-        return {}
-    limiting = found.limits_discharge
-    if limiting.cell != cell:
-        return {}
-    parts: dict[str, float | str] = {f"{name}_ah": round(part.value, 3) for name, part in limiting.parts.items()}
-    return {"cause": str(limiting.cause)} | parts
+        return None
+    return found.limits_discharge if found.limits_discharge.cell == cell else None
 
 
 def discharges(segments: Segments) -> list[Sweep]:

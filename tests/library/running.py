@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.start import StartRefusedError
-from tests.library.batteries import CODES, GOOD, Condition, battery
+from tests.library.batteries import CODES, GOOD, MODELS, Condition, battery
 from tests.virtual import Operator, Virtual, agreeable, bench_line, in_virtual_time
 
 
@@ -57,7 +57,7 @@ def run(
     model: str,
     condition: Condition = GOOD,
     *,
-    scan_period: float = 10.0,
+    scan_period: float | None = None,
     without: Container[str] = (),
     ambient: float = 25.0,
     operator: Operator = agreeable,
@@ -66,8 +66,12 @@ def run(
 ) -> Ran:
     """Run a recipe on the bench line, where every instrument is, with this battery on it.
 
+    Unless told otherwise scans are ten times as far apart as on a real line, for LFP five times: when full, its cells
+    rise by 4 mV a second.
     The truth is what a perfect bench finds at `rate` (C), its charge ended as the recipes at that rate end theirs.
     """
+
+    period = scan_period or (5.0 if MODELS[model].chemistry == "LFP" else 10.0)
 
     async def work(virtual: Virtual) -> Ran:
         try:
@@ -82,6 +86,6 @@ def run(
 
     with tempfile.TemporaryDirectory() as directory:
         line = bench_line(
-            Path(directory), battery(model, condition), scan_period=scan_period, without=without, ambient=ambient
+            Path(directory), battery(model, condition), scan_period=period, without=without, ambient=ambient
         )
         return in_virtual_time(line, work)

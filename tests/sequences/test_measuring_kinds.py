@@ -197,6 +197,17 @@ def test_the_cell_that_ends_a_discharge_is_told_with_its_cause() -> None:
     found = one(lacking.does("after", 0, 600).data(), kind="weakest_cell", until="discharge")
     assert (found.value, found.detail["cause"]) == (3.0, "imbalance")
     assert found.detail["imbalance_ah"] == pytest.approx(0.5, abs=0.05)
+    share = one(lacking.data(), kind="weakest_cell", until="discharge", of="imbalance")
+    assert (share.detail["cell"], share.detail["cause"]) == (3.0, "imbalance")
+    assert share.value == pytest.approx(found.detail["imbalance_ah"] / DUT.rated_capacity, rel=0.01)
+    assert share.uncertainty is not None
+
+
+def test_a_discharge_that_does_not_tell_its_causes_has_no_share_of_them() -> None:
+    run = Bench(cells=(Cell(),), leaks=(0.0,), offsets=(0.0,), period=5.0).does("discharge", -2.5, 5900)
+    found = one(run.data(), kind="weakest_cell", until="discharge", of="imbalance")
+    assert found.value is None
+    assert "does not tell why" in str(found.detail["missing"])
 
 
 def stored(leak: float, hours: float = 24.0, step: float = 0.0, between: float = 0.0) -> RunData:
