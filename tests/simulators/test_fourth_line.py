@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import struct
 import sys
 from asyncio.subprocess import PIPE
@@ -20,6 +19,7 @@ from config import DocumentError, LineConfig, load_line, shipped_dut_models
 from config.line import SerialLinkConfig, VisaLinkConfig, XmlTcpLinkConfig
 from simulators.ports import RegisterPort, TextPort
 from simulators.station import SimulatedStation
+from tests.independent import program
 from tests.simulators.test_neware_steps import limit, step_file
 from tests.simulators.test_servers import Plant
 
@@ -173,10 +173,24 @@ class TestChamber:
             assert (await f4t.read_holding_registers(1356, count=1, device_id=1)).registers == [7]
         assert plant.station.world.cell_temperatures().mean() > 34
 
-    @pytest.mark.skipif(shutil.which("mbpoll") is None, reason="mbpoll is not installed")
     async def test_mbpoll_reads_floats_low_word_first(self, plant: Plant) -> None:
         host, port = plant.tcp("chamber")
-        command = ("mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-t", "4:float", "-r", "2776", "-1", host)
+        command = (
+            program("mbpoll"),
+            "-m",
+            "tcp",
+            "-p",
+            str(port),
+            "-a",
+            "1",
+            "-0",
+            "-t",
+            "4:float",
+            "-r",
+            "2776",
+            "-1",
+            host,
+        )
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
         out, _ = await process.communicate()
         assert "[2776]: \t180" in out.decode()
