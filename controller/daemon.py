@@ -25,15 +25,15 @@ from config.documents import Document, DocumentError, first_validation_error, re
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from config.line import ExternalBroker, HttpConfig
 from controller.api import build_api
-from controller.broker import EmbeddedBroker
 from controller.clock import Clock
 from controller.journal import Journal
 from controller.line import Line
-from controller.publisher import BrokerSettings, Publisher
+from controller.mes.broker import EmbeddedBroker
+from controller.mes.publisher import BrokerSettings, Publisher
+from controller.mes.topics import StationState, rfc3339
 from controller.recipes import LIBRARY
 from controller.report import write_report
 from controller.station import Station
-from controller.topics import StationState, rfc3339
 from controller.wire import Wires
 from sequences import FaultError, GradeRules
 

@@ -15,11 +15,11 @@ from config import DutModel, LineConfig
 from controller.clock import Clock
 from controller.instruments import LinkFactory
 from controller.journal import AuditEntry, Event, Journal, RunSummary
+from controller.mes.topics import Topics, rfc3339
 from controller.recovery import NotTakenUpError, left_run
 from controller.results import Outcome, bare_result
 from controller.station import Station, StationServices
 from controller.status import status_of
-from controller.topics import Topics, rfc3339
 from sequences import GradeRules, Verdict
 
 log = structlog.get_logger()

@@ -6,9 +6,9 @@ from typing import Any
 
 from controller.clock import Clock
 from controller.journal import AuditEntry, Event, Journal
+from controller.mes.topics import Topics
 from controller.run import Run
 from controller.safety import Alarm
-from controller.topics import Topics
 
 
 class StationRecords:

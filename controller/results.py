@@ -14,9 +14,9 @@ import structlog
 from controller.export import ExportError, write_bdf
 from controller.instruments import Instruments
 from controller.journal import JournalError, JournalReader
+from controller.mes.topics import rfc3339
 from controller.outputs import OffStep
 from controller.run import Run, run_data
-from controller.topics import rfc3339
 from sequences import GradeRules, Verdict, analyse, grade, worst
 
 log = structlog.get_logger()

@@ -18,6 +18,7 @@ from controller.clock import Clock
 from controller.engine import Engine, Interrupted, Progress, RunFailedError
 from controller.instruments import Instruments, LinkFactory
 from controller.journal import AuditEntry, Event, Journal, JournalError
+from controller.mes.topics import Topics
 from controller.outputs import QUIET_CURRENT, OffStep, switch_off
 from controller.records import StationRecords
 from controller.recovery import RECIPE, RECOVERED, RESTARTED, LeftRun, reasons_against_going_on, recipe_body
@@ -38,7 +39,6 @@ from controller.start import (
 )
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
 from controller.surroundings import AnswerRefusedError, Question, RunSurroundings
-from controller.topics import Topics
 from controller.tower import tower_of
 from drivers import InstrumentError
 from sequences import Counters, GradeRules, Sample, Verdict

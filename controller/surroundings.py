@@ -11,10 +11,10 @@ from controller.arming import close_contactors
 from controller.clock import Clock
 from controller.instruments import Instruments
 from controller.journal import Event, Journal
+from controller.mes.topics import Topics
 from controller.outputs import await_contactor
 from controller.run import Run
 from controller.safety import Safety
-from controller.topics import Topics
 from drivers import InstrumentError
 from sequences import Ask
 

@@ -22,12 +22,12 @@ from controller.daemon import load_grade_rules
 from controller.engine import Engine
 from controller.instruments import Instruments
 from controller.journal import Journal
+from controller.mes.topics import Topics
 from controller.run import Run, forecast_of
 from controller.safety import Safety
 from controller.sampler import Sampler
 from controller.start import StartRequest, battery_model, checked_recipe, station_limits
 from controller.surroundings import RunSurroundings
-from controller.topics import Topics
 from drivers.links import MemoryTextLink
 from sequences import Sample, Value
 from tests.bench import trivial

@@ -14,8 +14,8 @@ import pytest
 
 from config import read_document
 from config.line import EmbeddedBroker as BrokerConfig
-from controller.broker import EmbeddedBroker
 from controller.journal import JournalReader
+from controller.mes.broker import EmbeddedBroker
 from tests.cli.plant import CODE, DISCHARGE, REST, WITHIN, Data, Plant, recipe
 
 OTHER_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo_bt20000.yaml"

@@ -13,7 +13,7 @@ import aiomqtt
 import pytest
 
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
-from controller.broker import BrokerError, EmbeddedBroker
+from controller.mes.broker import BrokerError, EmbeddedBroker
 
 ANY_PORT = EmbeddedBrokerConfig(port=0)
 
@@ -96,7 +96,7 @@ async def test_a_killed_server_comes_back_at_the_same_port_with_its_store(tmp_pa
 async def test_it_dies_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\nfrom pathlib import Path\nfrom config.line import EmbeddedBroker as C\n"
-        "from controller.broker import EmbeddedBroker\n"
+        "from controller.mes.broker import EmbeddedBroker\n"
         "async def main():\n async with EmbeddedBroker(C(port=0), Path(sys.argv[1])) as b:\n"
         "  print(b.pid, flush=True)\n  await b.supervise()\nasyncio.run(main())"
     )

@@ -17,10 +17,10 @@ import pytest
 
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from config.line import ExternalBroker, LineIdentity
-from controller.broker import EmbeddedBroker
 from controller.journal import AuditEntry, Event, Journal
-from controller.publisher import BrokerSettings, Publisher
-from controller.topics import StationState, Topics, rfc3339
+from controller.mes.broker import EmbeddedBroker
+from controller.mes.publisher import BrokerSettings, Publisher
+from controller.mes.topics import StationState, Topics, rfc3339
 
 LINE = LineIdentity(enterprise="evaline", site="pohang", area="evaluation", name="line1")
 TOPICS = Topics(LINE)
@@ -167,7 +167,7 @@ async def test_the_newest_state_is_retained_and_a_clean_stop_says_offline(
 async def test_the_last_will_says_broken_when_the_daemon_is_killed(broker: EmbeddedBroker, tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\nfrom pathlib import Path\nfrom config.line import LineIdentity\n"
-        "from controller.journal import Journal\nfrom controller.publisher import BrokerSettings, Publisher\n"
+        "from controller.journal import Journal\nfrom controller.mes.publisher import BrokerSettings, Publisher\n"
         "async def main():\n"
         " host, port, user, password, path = sys.argv[1:]\n"
         " line = LineIdentity(enterprise='evaline', site='pohang', area='evaluation', name='line1')\n"

@@ -19,9 +19,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from config.line import ExternalBroker, LineIdentity
-from controller.broker import EmbeddedBroker
 from controller.journal import Journal
-from controller.topics import Connection, Topics
+from controller.mes.broker import EmbeddedBroker
+from controller.mes.topics import Connection, Topics
 
 IO_TIMEOUT_S = 5.0
 KEEPALIVE_S = 10

@@ -1,0 +1,1 @@
+"""What the factory gets and says: the MQTT contract, its delivery, and the broker."""
