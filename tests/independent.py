@@ -1,7 +1,7 @@
 """Programs of other makers that our words are held against: brokers, Modbus and LXI clients, JavaScript packages.
 
-A test that needs one asks for it here. Where it is not installed the test is skipped and says how to get it; in CI, which
-installs them all (`.ci/run` sets EVALINE_PEERS=required), a missing one is a failure.
+A test that needs one asks for it here. Where it is not installed the test is skipped and says how to get it; in CI,
+which installs them all (`.ci/run` sets EVALINE_PEERS=required), a missing one is a failure.
 """
 
 from __future__ import annotations
