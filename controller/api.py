@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from controller.line import Line
 from controller.plan import plan_body
-from controller.recipes import MAX_TABLE_BYTES
 from controller.start import RecipeError, StartRefusedError, StartRequest
 from controller.states import RefusedCommandError
 from controller.status import status_of
 from controller.surroundings import AnswerRefusedError
+from sequences.step import MAX_CSV
 
 STREAM_INTERVAL = 0.1  # wall s between two snapshots of a stream, at least
 
@@ -36,7 +36,7 @@ class RunBody(BaseModel):
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
     parameters: Annotated[dict[Key, Short | int | bool], Field(max_length=50)] = {}
     tables: Annotated[
-        dict[Key, Annotated[str, StringConstraints(max_length=MAX_TABLE_BYTES)]], Field(max_length=8)
+        dict[Key, Annotated[str, StringConstraints(max_length=MAX_CSV)]], Field(max_length=8)
     ] = {}
 
     @property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,17 +13,14 @@ from config import DocumentError
 from config.documents import Document, Words, parse_document, read_document, validation_errors
 from sequences import Dut, FaultError, Recipe
 from sequences.check import Finding
+from sequences.step import MAX_CSV
 
 LIBRARY = Path(__file__).parents[1] / "sequences" / "library"
 
 _ID = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TABLE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\.csv")
-_UNITS = {"time_s": "s", "current_a": "A", "power_w": "W"}
-MAX_TABLE_BYTES = 1_000_000
 MAX_TABLES = 5  # of one recipe
 
-# rows of a time and a value, and what the values are
-_Table = tuple[list[list[str]], str]
 # the text of a table by its file name; raises OSError
 Tables = Callable[[str], str]
 
@@ -61,7 +56,7 @@ def load_recipe(
     Raises DocumentError for what is no document and FaultyRecipeError for one that is no recipe.
     """
     document = parse_document(text, source)
-    _bring_tables(document, document.data, (), tables, {})
+    _Profiles(document, tables).complete(document.data)
     try:
         return Recipe.from_data(document.data, parameters, library_data, dut), document
     except (ValidationError, FaultError) as error:
@@ -73,8 +68,8 @@ def tables_beside(directory: Path) -> Tables:
 
     def read(name: str) -> str:
         path = directory / name
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise OSError(f"larger than {MAX_TABLE_BYTES} bytes")
+        if path.stat().st_size > MAX_CSV:
+            raise OSError(f"larger than {MAX_CSV} bytes")
         return path.read_text(encoding="utf-8")
 
     return read
@@ -118,55 +113,55 @@ def tables_named(data: Any) -> set[str]:
     return own.union(*map(tables_named, data.values()))
 
 
-def _bring_tables(
-    document: Document, data: Any, path: tuple[str | int, ...], tables: Tables | None, brought: dict[str, _Table]
-) -> None:
-    """Put the rows of every table that a profile names beside its name: they belong to the recipe and its hash."""
-    if isinstance(data, list):
-        for index, item in enumerate(data):
-            _bring_tables(document, item, (*path, index), tables, brought)
-    elif isinstance(data, dict):
-        name = data.get("file")
-        if data.get("step") == "profile" and isinstance(name, str):
-            if name not in brought:
-                brought[name] = _table(document, (*path, "file"), name, tables, len(brought))
-            data["rows"], data["of"] = brought[name]
-        for key, value in data.items():
-            if key != "rows":
-                _bring_tables(document, value, (*path, key), tables, brought)
+class _Profiles:
+    """Puts the text of every table that a profile names beside its name: it belongs to the recipe and its hash."""
 
+    def __init__(self, document: Document, tables: Tables | None) -> None:
+        self._document, self._tables = document, tables
+        self._texts: dict[str, str] = {}
+        self._characters = 0
 
-def _table(document: Document, path: tuple[str | int, ...], name: str, tables: Tables | None, others: int) -> _Table:
-    def fault(en: str, ko: str) -> DocumentError:
-        return document.error("E-TABLE", path, Words(f"table {name!r:.80}: {en}", f"표 {name!r:.80}: {ko}"))
+    def complete(self, data: Any, path: tuple[str | int, ...] = ()) -> None:
+        if isinstance(data, list):
+            for index, item in enumerate(data):
+                self.complete(item, (*path, index))
+        elif isinstance(data, dict):
+            if data.get("step") == "profile" and isinstance(data.get("file"), str):
+                data["csv"] = self._text(data["file"], (*path, "file"))
+            for key, value in data.items():
+                if key != "rows":
+                    self.complete(value, (*path, key))
 
-    if not _TABLE.fullmatch(name):
-        raise fault(
-            "a table is a CSV file beside the recipe, named with a-z 0-9 _ - only",
-            "표는 레시피 옆의 CSV 파일이며 이름에는 a-z 0-9 _ - 만 쓸 수 있습니다",
-        )
-    if tables is None:
-        raise fault("no tables can be read here; write its rows into the recipe", "여기서는 표를 읽을 수 없습니다")
-    if others == MAX_TABLES:
-        raise fault(f"more than {MAX_TABLES} tables", f"표가 {MAX_TABLES}개를 넘습니다")
-    try:
-        rows = list(csv.reader(io.StringIO(tables(name))))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise fault(f"cannot be read: {why}", f"읽을 수 없습니다: {why}") from None
-    header = [cell.strip() for cell in rows[0]] if rows else []
-    if len(header) != 2 or header[0] != "time_s" or header[1] not in ("current_a", "power_w"):
-        raise fault(
-            "its first row must be time_s,current_a or time_s,power_w",
-            "첫 행은 time_s,current_a 또는 time_s,power_w 이어야 합니다",
-        )
-    number = re.compile(r"-?\d{1,9}(\.\d{1,9})?")
-    table = []
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) != 2 or not all(number.fullmatch(cell.strip()) for cell in row):
-            raise fault(f"row {line} is not two plain numbers", f"{line}번째 행이 두 개의 숫자가 아닙니다")
-        table.append([f"{cell.strip()} {_UNITS[column]}" for cell, column in zip(row, header, strict=True)])
-    return table, "current" if header[1] == "current_a" else "power"
+    def _text(self, name: str, path: tuple[str | int, ...]) -> str:
+        def fault(en: str, ko: str) -> DocumentError:
+            words = Words(f"table {name!r:.80}: {en}", f"표 {name!r:.80}: {ko}")
+            return self._document.error("E-TABLE", path, words)
+
+        if not _TABLE.fullmatch(name):
+            raise fault(
+                "a table is a CSV file beside the recipe, named with a-z 0-9 _ - only",
+                "표는 레시피 옆의 CSV 파일이며 이름에는 a-z 0-9 _ - 만 쓸 수 있습니다",
+            )
+        if self._tables is None:
+            raise fault(
+                "no tables can be read here; write its rows into the recipe",
+                "여기서는 표 파일을 읽을 수 없습니다. 레시피에 행을 직접 쓰십시오",
+            )
+        if name not in self._texts and len(self._texts) == MAX_TABLES:
+            raise fault(f"more than {MAX_TABLES} tables", f"표가 {MAX_TABLES}개를 넘습니다")
+        try:
+            text = self._texts[name] if name in self._texts else self._tables(name)
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise fault(f"cannot be read: {why}", f"읽을 수 없습니다: {why}") from None
+        self._texts[name] = text
+        self._characters += len(text)
+        if self._characters > MAX_CSV:  # each profile reads its own
+            raise fault(
+                f"the tables of all profiles have more than {MAX_CSV} characters",
+                f"모든 profile 의 표를 합하면 {MAX_CSV}자를 넘습니다",
+            )
+        return text
 
 
 def finding_line(document: Document, finding: Finding, lang: str = "en") -> str:

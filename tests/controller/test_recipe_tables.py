@@ -12,6 +12,7 @@ from config import DocumentError
 from controller.recipes import MAX_TABLES, load_recipe, tables_beside, tables_of
 from tests.sequences.checking import HANGUL, ROLES, WINDOW
 from tests.sequences.playing import document
+from tests.sequences.test_corpus import Work
 
 GOOD = "time_s,current_a\n0,-30\n10,15.5\n20,0\n"
 
@@ -74,3 +75,44 @@ def test_a_recipe_names_a_few_tables_and_no_more() -> None:
     names = [f"t{k}.csv" for k in range(MAX_TABLES + 1)]
     with pytest.raises(DocumentError, match=f"more than {MAX_TABLES} tables"):
         load_recipe(driving(*names), "x.yaml", tables=tables_of(dict.fromkeys(names, GOOD)))
+
+
+def test_the_tables_of_all_profiles_together_are_bounded() -> None:
+    text = "time_s,current_a\n" + "".join(f"{k},{k % 2}.000000000\n" for k in range(10_000))
+    with pytest.raises(DocumentError, match="more than 1000000 characters"):
+        load_recipe(driving(*["a.csv"] * 10), "x.yaml", tables=tables_of({"a.csv": text}))
+
+
+def test_a_table_of_more_rows_than_a_profile_may_have_is_refused() -> None:
+    text = "time_s,current_a\n" + "".join(f"{k},0\n" for k in range(20_001))
+    with pytest.raises(DocumentError, match=r"'a\.csv': more than 20000 rows"):
+        load_recipe(driving("a.csv"), "x.yaml", tables=tables_of({"a.csv": text}))
+
+
+def test_a_long_table_costs_little_work() -> None:
+    """A hundred thousand calls take some 20 ms: a row may cost a few of them and no more."""
+    text = "time_s,current_a\n" + "".join(f"{k},{k % 40 - 20}.125\n" for k in range(20_000))
+    source = driving("a.csv")
+    with Work() as work:
+        recipe, _ = load_recipe(source, "x.yaml", tables=tables_of({"a.csv": text}))
+    (step,) = recipe.steps
+    table: Any = step.table  # type: ignore[union-attr]
+    assert len(table) == 20_000
+    assert work.calls < 120_000
+
+
+def test_a_table_may_stand_in_the_recipe_as_text() -> None:
+    steps = [{"step": "profile", "name": "drive", "csv": GOOD.replace("current_a", "power_w"), **WINDOW}]
+    source = yaml.safe_dump(document(*steps, roles=ROLES), allow_unicode=True)
+    recipe, _ = load_recipe(source, "x.yaml")
+    step: Any = recipe.steps[0]
+    assert (step.of, step.table) == ("power", [(0.0, -30.0), (10.0, 15.5), (20.0, 0.0)])
+
+
+@pytest.mark.parametrize("other", [{"rows": [["0 s", "1 A"], ["1 s", "0 A"]]}, {"of": "power"}])
+def test_a_csv_table_speaks_for_itself(other: dict[str, Any]) -> None:
+    steps = [{"step": "profile", "name": "drive", "csv": GOOD, **WINDOW, **other}]
+    source = yaml.safe_dump(document(*steps, roles=ROLES), allow_unicode=True)
+    with pytest.raises(DocumentError, match="has its own rows and gives current") as error:
+        load_recipe(source, "x.yaml")
+    assert error.value.code == "E-TABLE"
