@@ -160,17 +160,11 @@ class CellSpread(SourceBase):
 
 
 class WeakestCell(SourceBase):
-    """Number, from 1, of the cell with the lowest voltage at the end of step `until`, and why it is that one.
+    """Number, from 1, of the cell with the lowest voltage at the end of step `until`, and why it is that one."""
 
-    Or what one of the causes costs it against the median cell, as a share of the rated capacity.
-    """
-
-    dimension: ClassVar[str] = "fraction"
+    dimension: ClassVar[str] = "number"
     kind: Literal["weakest_cell"] = "weakest_cell"
     until: Until
-    of: Annotated[
-        Literal["cell", "imbalance", "capacity", "resistance"], Field(description="Its number, or a cause's share.")
-    ] = "cell"
 
 
 class CellLag(SourceBase):
@@ -195,6 +189,18 @@ class SelfDischarge(SourceBase):
     kind: Literal["self_discharge"] = "self_discharge"
     first: Annotated[StepName, Field(description="A rest after which the cells have settled.")]
     second: Annotated[StepName, Field(description="A later one; hours to days lie between.")]
+
+
+class Slippage(SourceBase):
+    """Charge that the worst cell loses in 30 days more than the median cell, as a share of the rated capacity.
+
+    From repeated cycles: one current flows through all cells, so a cell whose discharge curve has moved against the
+    others' from the first discharge to the last one has lost charge by itself. Hours tell what else takes a day.
+    """
+
+    dimension: ClassVar[str] = "fraction"
+    kind: Literal["slippage"] = "slippage"
+    discharge: Annotated[StepName, Field(description="A discharge that is run at least twice.")]
 
 
 class InsulationPerVolt(SourceBase):
@@ -292,8 +298,8 @@ class FormulaOf(SourceBase):
 Source = Annotated[
     Capacity | CapacityFade | StateOfHealth | CapacityAtC3 | ConvergedCapacity | Energy | CertifiedEnergy | Efficiency
     | Resistance | ResistanceIncrease | CellResistanceRatio | PowerCapability | CellSpread | WeakestCell
-    | CellLag | SelfDischarge | InsulationPerVolt | AcResistance | Spectrum | FastSoh | Degradation | IcaPeak | Metal
-    | TemperatureMax | AtEnd | FormulaOf,
+    | CellLag | SelfDischarge | Slippage | InsulationPerVolt | AcResistance | Spectrum | FastSoh | Degradation | IcaPeak
+    | Metal | TemperatureMax | AtEnd | FormulaOf,
     Field(discriminator="kind"),
 ]  # fmt: skip
 STEP_KEYS = (
@@ -353,7 +359,7 @@ class Measurement(Strict):
                 return self.source.value.dimension(names)
             case AtEnd():
                 return names.get(self.source.signal, "number")
-            case ConvergedCapacity(of="rounds") | WeakestCell(of="cell"):
+            case ConvergedCapacity(of="rounds"):
                 return "number"
             case FastSoh(of="in_envelope"):
                 return "number"

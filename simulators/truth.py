@@ -15,17 +15,16 @@ from simulators.pack import HOURS_PER_MONTH, Pack
 _STEP_S = 5.0
 # between the points where resistance is measured only the heat needs steps, which a minute resolves
 _LONG_STEP_S = 60.0
-_REST_S = 600.0
 _PULSE_S = 10.0
 _PULSE_SOCS = (0.8, 0.5, 0.2)
-# charging ends at C/10
-_END_RATE_C = 0.1
 
 
-def measure(pack: Pack, rate_c: float, ambient_degc: float, end_rate_c: float = _END_RATE_C) -> dict[str, Any]:
-    """Charge at `rate_c` of the rated capacity, the highest cell then held until `end_rate_c`; rest 10 min; discharge
-    at `rate_c` until the lowest cell is at its limit, once for the capacity and once with rests of 10 min and discharge
-    pulses of 10 s at 1C where 80, 50 and 20 % of it are left.
+def measure(
+    pack: Pack, rate_c: float, ambient_degc: float, end_rate_c: float = 0.1, rest_s: float = 600.0
+) -> dict[str, Any]:
+    """Charge at `rate_c` of the rated capacity, the highest cell then held until `end_rate_c`; rest; discharge at
+    `rate_c` until the lowest cell is at its limit, once for the capacity and once with rests and discharge pulses of
+    10 s at 1C where 80, 50 and 20 % of it are left. Every rest takes `rest_s`.
 
     Cell voltages are those that the BMS's taps show; cells are counted from 0. The battery is left alone; its copy
     starts at the surroundings' temperature. Returns
@@ -37,7 +36,7 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float, end_rate_c: float = 
     - dcir_10s_ohm (the pack's at 50 % SOC), dcir_10s_80_ohm, dcir_10s_20_ohm; dcir_increase: of the new battery's
     - cell_dcir_ratio, cell_dcir_cell: the highest cell's 10 s resistance over the median at 50 % SOC, and that cell
     - cell_spread_v: highest less lowest cell at the end of the rest at 50 % SOC; cell_spread_full_v and
-      cell_spread_empty_v: after 10 min of rest at the ends; soc_spread: highest less lowest cell's state of charge, now
+      cell_spread_empty_v: after the rest at the ends; soc_spread: highest less lowest cell's state of charge, now
     - insulation_ohm: both poles in parallel; insulation_ohm_per_v: over the nominal voltage
     - self_discharge_percent_per_month, leaking_cell: of the worst cell at 50 % SOC, in rated capacities
     - traceable: whether the label or the BMS tells a code; defects: the names of those present
@@ -50,17 +49,17 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float, end_rate_c: float = 
     current = rate_c * rated
 
     charge_fully(pack.cells, current, end_rate_c * rated, dut.cell_voltage_max_v)
-    _rest(pack)
+    _rest(pack, rest_s)
     spread_full = _spread(pack)
     pulsed = copy.deepcopy(pack)
     capacity, energy, weakest = _discharge(pack, current)
-    _rest(pack)
+    _rest(pack, rest_s)
     spread_empty = _spread(pack)
 
     dcir, left = {}, 1.0
     for point in _PULSE_SOCS:
         _discharge_for(pulsed, current, (left - point) * capacity / current * 3600)
-        _rest(pulsed)
+        _rest(pulsed, rest_s)
         left = point
         if point == 0.5:
             spread = _spread(pulsed)
@@ -99,8 +98,8 @@ def measure(pack: Pack, rate_c: float, ambient_degc: float, end_rate_c: float = 
     }
 
 
-def _rest(pack: Pack) -> None:
-    pack.attempt(0.0, _REST_S)
+def _rest(pack: Pack, seconds: float) -> None:
+    pack.attempt(0.0, seconds)
     pack.cells.accept()
 
 

@@ -291,11 +291,11 @@ class World:
         """How often the circuit was opened, by contactor or plug, under more than 1 A."""
         return self._hot_openings
 
-    def truth(self, rate_c: float = 0.5, end_rate_c: float = 0.1) -> dict[str, Any]:
-        """What a perfect test at `rate_c` of the rated capacity would find that ends its charge at `end_rate_c`, see
-        simulators.truth; disturbs nothing."""
+    def truth(self, rate_c: float = 0.5, end_rate_c: float = 0.1, rest_s: float = 600.0) -> dict[str, Any]:
+        """What a perfect test at `rate_c` of the rated capacity would find that ends its charge at `end_rate_c` and
+        rests for so long, see simulators.truth; disturbs nothing."""
         self.advance()
-        return measure(self.pack, rate_c, self.ambient_degc, end_rate_c)
+        return measure(self.pack, rate_c, self.ambient_degc, end_rate_c, rest_s)
 
     # --- inside -------------------------------------------------------------------------------------------------
 

@@ -80,22 +80,22 @@ class Played:
 def play(
     recipe: Recipe, model: DutModel, battery: SimulatedBattery, rules: GradeRules,
     roles: frozenset[str] = frozenset(), seed: int = 1, ambient: float = 25.0, rate_c: float = 1 / 3,
-    end_rate_c: float = 1 / 20,
+    end_rate_c: float = 1 / 20, rest_s: float = 1800.0,
 ) -> Played:  # fmt: skip
     """Evaluate one simulated battery; `roles` are what the station has besides what every recipe needs, the
-    truth discharges at `rate_c` after a charge that ends at `end_rate_c`."""
-    return _Player(recipe, model, battery, rules, roles, seed, ambient, rate_c, end_rate_c).play()
+    truth discharges at `rate_c` after a charge that ends at `end_rate_c`, with rests of `rest_s`."""
+    return _Player(recipe, model, battery, rules, roles, seed, ambient, (rate_c, end_rate_c, rest_s)).play()
 
 
 class _Player:
     def __init__(
         self, recipe: Recipe, model: DutModel, battery: SimulatedBattery, rules: GradeRules, roles: frozenset[str],
-        seed: int, ambient: float, rate_c: float, end_rate_c: float,
+        seed: int, ambient: float, tested: tuple[float, float, float],
     ) -> None:  # fmt: skip
         self._t = 0.0
         self._world = World(Pack.used(model, battery, seed, ambient), lambda: self._t, ambient, max_step_s=5.0)
         self._world.set_contactor(True)
-        self._truth, self._lag = self._world.truth(rate_c, end_rate_c), _lag(self._world.pack)
+        self._truth, self._lag = self._world.truth(*tested), _lag(self._world.pack)
         self._dut, self._rules, self._recipe = dut_of(model), rules, recipe
         basic = {"cycler", "interlock", "battery_monitor", "temperature_scanner"}
         capacity = self._world.bms_capacity_ah()

@@ -9,8 +9,6 @@ import numpy as np
 
 from sequences.analysis import (
     Estimate,
-    Limiting,
-    RestVoltage,
     Segments,
     Sweep,
     UnmeasurableError,
@@ -18,22 +16,19 @@ from sequences.analysis import (
     compare_cells,
     find_pulses,
     find_sweeps,
-    from_voltages,
 )
 from sequences.analysis.estimate import ROOT_12
-from sequences.measurement import CellLag, CellSpread, SelfDischarge, WeakestCell
+from sequences.measurement import CellLag, CellSpread, WeakestCell
 from sequences.measuring.charge import nearest, of_soc
 from sequences.measuring.samples import Array, MissingError, Rows, Samples, at_soc
 from sequences.record import StepRecord
 
 SETTLED_OVER = 60.0  # s at the end of a rest over which cells' voltages are averaged
-LEAST_APART = 3600.0  # s between two rests: below, nothing of a self-discharge is seen
-_FLOWED = 1e-3  # of the rated capacity: what may have flowed between them
 _CURRENT = 0.1  # a discharge's usual current, within this share
 _NEAR = 0.02  # of the capacity, to either side: over which a voltage curve's slope is taken
 _ABOUT = 0.06  # of it, where a discharge is interrupted there
 _POLARISED = 0.2  # of that slope, which is taken under current: its standard uncertainty
-_FEWEST = 3
+FEWEST = 3
 
 
 def spread(s: Samples, source: CellSpread) -> Estimate:
@@ -51,7 +46,7 @@ def spread(s: Samples, source: CellSpread) -> Estimate:
 
 
 def weakest(s: Samples, source: WeakestCell) -> Estimate:
-    """Its number has no uncertainty; `margin_mv` tells how far the next one lay above it. Or the share of a cause."""
+    """Its number has no uncertainty; `margin_mv` tells how far the next one lay above it."""
     row = s.end(s.last(source.until))
     cells = s.run.cells[row]
     if not cells.size or np.isnan(cells).any():
@@ -62,35 +57,26 @@ def weakest(s: Samples, source: WeakestCell) -> Estimate:
     detail: dict[str, float | str] = {"voltage_v": float(cells[order[0]])}
     if len(cells) > 1:
         detail["margin_mv"] = round(1e3 * float(cells[order[1]] - cells[order[0]]), 3)
-    cell = int(order[0]) + 1
-    limiting = _limiting(s, row, cell)
-    if source.of != "cell":
-        if limiting is None:
-            raise MissingError(
-                "the discharge does not tell why that cell is low", "방전에서 최약 셀의 원인을 알 수 없음"
-            )
-        part, rated = limiting.parts[source.of], s.dut.rated_capacity
-        found = replace(part, value=part.value / rated, uncertainty=part.uncertainty / rated, unit="1")
-        return replace(found, detail=detail | {"cell": cell, "cause": str(limiting.cause)})
-    if limiting is not None:
-        detail |= {"cause": str(limiting.cause)}
-        detail |= {f"{name}_ah": round(part.value, 3) for name, part in limiting.parts.items()}
-    return Estimate(float(cell), math.nan, "1", ((row, row),), detail)
+    return Estimate(float(order[0] + 1), math.nan, "1", ((row, row),), detail | _why(s, row, int(order[0]) + 1))
 
 
-def _limiting(s: Samples, row: int, cell: int) -> Limiting | None:
-    """Why this cell ended the discharge that ends at a row, where that tells it."""
+def _why(s: Samples, row: int, cell: int) -> dict[str, float | str]:
+    """The cause and its parts in Ah, where the discharge tells them."""
     if not s.usable.size:
-        return None
+        return {}
     pulses = find_pulses(s.segments)
     sweeps = [sweep for sweep in discharges(s.segments) if sweep.first < s.at(row) <= sweep.last + 1]
     if not pulses or not sweeps:
-        return None
+        return {}
     try:
         found = compare_cells(s.segments, sweeps[-1], max(pulses, key=lambda pulse: abs(pulse.current)))
     except UnmeasurableError:
-        return None
-    return found.limits_discharge if found.limits_discharge.cell == cell else None
+        return {}
+    limiting = found.limits_discharge
+    if limiting.cell != cell:
+        return {}
+    parts: dict[str, float | str] = {f"{name}_ah": round(part.value, 3) for name, part in limiting.parts.items()}
+    return {"cause": str(limiting.cause)} | parts
 
 
 def discharges(segments: Segments) -> list[Sweep]:
@@ -100,8 +86,8 @@ def discharges(segments: Segments) -> list[Sweep]:
 def lag(s: Samples, source: CellLag) -> Estimate:
     """The lowest cell below the median one, over the slope of the run's own voltage curve there."""
     record = s.runs(source.rest)[-1]
-    rows, volts = _settled(s, record)
-    if volts.size < _FEWEST:
+    rows, volts = settled(s, record)
+    if volts.size < FEWEST:
         raise MissingError("fewer than three cells to compare", "비교할 셀이 3개보다 적음")
     slope = _slope_about(s, int(rows[-1]))
     if slope.value <= 0:
@@ -114,57 +100,7 @@ def lag(s: Samples, source: CellLag) -> Estimate:
     return Estimate(behind / slope.value, uncertainty, "1", ((int(rows[0]), int(rows[-1])),), detail)
 
 
-def self_discharge(s: Samples, source: SelfDischarge) -> Estimate:
-    """What the cell that lost most lost more than the median cell in 30 days, as a share of the rated capacity.
-
-    Against its neighbours, which relax, cool down and are measured alike, so that only what sets a cell apart is left;
-    how far the other cells scatter (1.4826 times their median deviation) is the least uncertainty of each.
-    """
-    first, second = s.runs(source.first)[-1], s.runs(source.second)[-1]
-    began, before = _settled(s, first)
-    ended, after = _settled(s, second)
-    seconds = float(s.t[ended[-1]] - s.t[began[-1]])
-    if seconds < LEAST_APART:
-        raise MissingError(
-            f"{seconds:.0f} s between {source.first} and {source.second}, {LEAST_APART:.0f} s are asked for",
-            f"{source.first} 와(과) {source.second} 사이가 {seconds:.0f} s 로, {LEAST_APART:.0f} s 이상이어야 함",
-        )
-    moved = s.run.columns["charged_ah"] + s.run.columns["discharged_ah"]
-    if (flowed := float(moved[ended[-1]] - moved[began[-1]])) > _FLOWED * s.dut.rated_capacity:
-        raise MissingError(
-            f"{flowed:.3g} Ah flowed between {source.first} and {source.second}",
-            f"{source.first} 와(과) {source.second} 사이에 {flowed:.3g} Ah 가 흐름",
-        )
-    if before.size < _FEWEST:
-        raise MissingError("fewer than three cells to compare", "비교할 셀이 3개보다 적음")
-    lost = before - after
-    middle = float(np.median(lost))
-    worst = int(np.argmax(lost))
-    scatter = 1.4826 * float(np.median(np.abs(lost - middle)))
-    rest = {name: float(np.median(volts)) for name, volts in (("before", before), ("after", after))}
-    reading = max(s.cell_step / ROOT_12, scatter / math.sqrt(2))
-
-    def rested(volts: Array, name: str, rows: Rows) -> RestVoltage:
-        voltage = Estimate(float(volts[worst]) - rest[name], reading, "V", ((int(rows[0]), int(rows[-1])),))
-        # the neighbours share the temperature, and their voltages change with it alike
-        return RestVoltage(voltage, float(s.t[rows[-1]]), 25.0)
-
-    slope = _slope(s, int(ended[-1]))
-    found = from_voltages(
-        rested(before, "before", began), rested(after, "after", ended), slope, LEAST_APART / 86400
-    ).charge
-    assert found is not None  # it was given a slope
-    detail: dict[str, float | str] = {
-        "cell": worst + 1,
-        "hours": round(seconds / 3600, 2),
-        "lost_mv": round(1e3 * float(lost[worst]), 3),
-        "median_cell_lost_mv": round(1e3 * middle, 3),
-        "slope_v": round(slope.value, 4),
-    }
-    return replace(found, detail=detail)
-
-
-def _settled(s: Samples, record: StepRecord) -> tuple[Rows, Array]:
+def settled(s: Samples, record: StepRecord) -> tuple[Rows, Array]:
     """The rows at the end of a rest, and every cell's mean voltage over them."""
     rows = s.rows(record)
     rows = rows[s.t[rows] >= s.t[rows[-1]] - SETTLED_OVER]
@@ -180,12 +116,12 @@ def _settled(s: Samples, record: StepRecord) -> tuple[Rows, Array]:
 def _slope_about(s: Samples, row: int) -> Estimate:
     """The slope there or, where pulses and their rests interrupt the discharge, over more of it."""
     try:
-        return _slope(s, row)
+        return voltage_slope(s, row)
     except MissingError:
-        return _slope(s, row, _ABOUT)
+        return voltage_slope(s, row, _ABOUT)
 
 
-def _slope(s: Samples, row: int, within: float = _NEAR) -> Estimate:
+def voltage_slope(s: Samples, row: int, within: float = _NEAR) -> Estimate:
     """dV/dSOC of the cells' median at the state of charge of a row, in V, from the run's slowest discharge through it.
 
     A state of charge of 1 is the rated capacity; 20 % uncertain, for it is taken under current.
@@ -212,7 +148,7 @@ def _slope(s: Samples, row: int, within: float = _NEAR) -> Estimate:
     near = rows[np.abs(net[rows] - here) <= within * capacity]
     volts = np.median(s.run.cells[s.usable[near]], axis=1) if near.size else np.zeros(0)
     good = np.isfinite(volts)
-    if good.sum() < _FEWEST or np.ptp(net[near][good]) < within * capacity:
+    if good.sum() < FEWEST or np.ptp(net[near][good]) < within * capacity:
         raise MissingError(
             "the slowest discharge has too few samples there", "가장 느린 방전의 해당 구간에 샘플이 너무 적음"
         )

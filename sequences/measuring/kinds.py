@@ -7,7 +7,7 @@ from typing import Any
 
 from sequences import measurement as m
 from sequences.analysis import Estimate
-from sequences.measuring import cells, charge, curves, fast, readings, resistance
+from sequences.measuring import cells, charge, curves, fast, readings, resistance, self_discharge
 from sequences.measuring.samples import Samples
 
 KINDS: Mapping[type, Callable[[Samples, Any], Estimate]] = {
@@ -26,7 +26,8 @@ KINDS: Mapping[type, Callable[[Samples, Any], Estimate]] = {
     m.CellSpread: cells.spread,
     m.WeakestCell: cells.weakest,
     m.CellLag: cells.lag,
-    m.SelfDischarge: cells.self_discharge,
+    m.SelfDischarge: self_discharge.self_discharge,
+    m.Slippage: self_discharge.slippage,
     m.InsulationPerVolt: readings.insulation,
     m.AcResistance: readings.ac_resistance,
     m.Spectrum: readings.spectrum,

@@ -44,6 +44,7 @@ def deserved(truth: Mapping[str, Any], lag: float) -> str | None:
         "cellSpread": truth["cell_spread_v"],
         "cellResistanceRatio": truth["cell_dcir_ratio"],
         "cellLag": lag,
+        "selfDischarge": truth["self_discharge_percent_per_month"] / 100,
         "insulationResistance": truth["insulation_ohm_per_v"],
         "traceability": 1.0 if truth["traceable"] else 0.0,
     }
@@ -91,12 +92,11 @@ def judged(batteries: list[SimulatedBattery]) -> tuple[int, list[str]]:
 def test_used_packs_get_the_grade_they_deserve_or_a_lower_one_and_unsafe_ones_are_not_reused() -> None:
     exact, wrong = judged(draw(SEED, PACKS, MODEL)[:SHORT])
     assert not wrong
-    assert exact >= 0.8 * SHORT, "the lag rule grades some sound packs down; 95 % of all 200 are the aim"
+    assert exact >= SHORT - 1
 
 
 @pytest.mark.matrix
 @pytest.mark.timeout(3600)
-@pytest.mark.xfail(reason="cells that aged apart look like lagging ones: about 85 % so far, the others graded down")
 def test_of_two_hundred_packs_95_percent_get_exactly_the_grade_they_deserve() -> None:
     batteries = draw(SEED, PACKS, MODEL)
     exact, wrong = judged(batteries)
