@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from config import InstrumentConfig, StationConfig
 from controller.clock import Clock
 from drivers import CATALOG, InstrumentError, LinkError
-from drivers.links import Link
+from drivers.links import Link, WatchedLink, watched
 from drivers.roles import (
     BatteryMonitor,
     Chamber,
@@ -45,11 +45,12 @@ class Instruments:
         self._clock = clock
         self.config = config
         self._drivers: dict[str, Instrument] = {}
+        self.links: dict[str, WatchedLink] = {}
         self.identities: dict[str, Identity] = {}
         self.faults: dict[str, InstrumentError] = {}
         for key, instrument in config.instruments.items():
             entry = CATALOG[instrument.driver]
-            link = make_link(key, instrument)
+            link = self.links[key] = watched(make_link(key, instrument))
             self._drivers[key] = entry.make(link, instrument.model, instrument.serial, instrument.settings)
 
     @property
@@ -110,11 +111,14 @@ class Instruments:
         await asyncio.gather(*(self._connect(key) for key in waiting))
 
     async def _connect(self, key: str) -> None:
+        driver, link = self._drivers[key], self.links[key]
+        session = link.reopened
         try:
-            self.identities[key] = await self._within_deadline(key, self._drivers[key].connect)
+            self.identities[key] = identity = await self._within_deadline(key, driver.connect)
         except InstrumentError as error:
             self.faults[key] = error
         else:
+            link.expect(identity, driver.identify, session)
             self.faults.pop(key, None)
 
     async def call(self, key: str, method: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -29,6 +29,7 @@ def status_of(station: Station) -> dict[str, Any]:
         "question": question.as_json() if (question := station.question) is not None else None,
         "alarms": station.alarms,
         "instruments": {key: _health(station, key) for key in station.config.instruments},
+        "links": {key: link.metrics.as_json(link.reopened) for key, link in station.instruments.links.items()},
         "last_run": last["run_id"] if last else None,
     }
 

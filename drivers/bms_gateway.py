@@ -64,10 +64,13 @@ class BmsGateway:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        return check_identity(await self.identify(), self._model, self._serial)
+
+    async def identify(self) -> Identity:
         (version,) = await self._link.read_input_registers(UNIT, 0, 1)
         if version != MAP_VERSION:
             raise IdentityError("register map", f"{MAP_VERSION:#06x}", f"{version:#06x}")
-        return check_identity(Identity("", "", "", f"map {version:#06x}"), self._model, self._serial)
+        return Identity("", "", "", f"map {version:#06x}")
 
     async def close(self) -> None:
         await self._link.close()

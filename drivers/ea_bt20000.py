@@ -162,17 +162,19 @@ class EaBt20000:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        device_type = await self._text(TYPE, "device type")
-        if not device_type.startswith("BT "):
-            raise IdentityError("model", "EA Elektro-Automatik BT", device_type)
-        manufacturer, serial = await self._text(MANUFACTURER, "manufacturer"), await self._text(SERIAL, "serial number")
-        identity = Identity(manufacturer, device_type, serial, await self._text(FIRMWARE, "firmware version"))
-        check_identity(identity, self._model, self._serial)
+        identity = check_identity(await self.identify(), self._model, self._serial)
         nominal = [await self._number(register) for register in (NOMINAL_VOLTAGE, NOMINAL_CURRENT, NOMINAL_POWER)]
         if min(nominal) <= 0:
             raise AnswerError("expected nominal values above zero", nominal)
         self._ratings = CyclerRatings(*nominal)
         return identity
+
+    async def identify(self) -> Identity:
+        device_type = await self._text(TYPE, "device type")
+        if not device_type.startswith("BT "):
+            raise IdentityError("model", "EA Elektro-Automatik BT", device_type)
+        manufacturer, serial = await self._text(MANUFACTURER, "manufacturer"), await self._text(SERIAL, "serial number")
+        return Identity(manufacturer, device_type, serial, await self._text(FIRMWARE, "firmware version"))
 
     async def close(self) -> None:
         await self._link.close()

@@ -91,15 +91,18 @@ class EaPsb10000:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        identity = parse_idn(await self._link.query("*IDN?"))
-        if not identity.manufacturer.startswith("EA Elektro-Automatik") or not identity.model.startswith("PSB "):
-            raise IdentityError("model", "EA Elektro-Automatik PSB", f"{identity.manufacturer} {identity.model}")
-        check_identity(identity, self._model, self._serial)
+        identity = check_identity(await self.identify(), self._model, self._serial)
         answers = await self._link.query_many(["SYST:NOM:VOLT?", "SYST:NOM:CURR?", "SYST:NOM:POW?"])
         voltage, current, power = (parse_number(answer, unit) for answer, unit in zip(answers, "VAW", strict=True))
         if min(voltage, current, power) <= 0:
             raise AnswerError("expected nominal values above zero", answers)
         self._ratings = CyclerRatings(voltage, current, power)
+        return identity
+
+    async def identify(self) -> Identity:
+        identity = parse_idn(await self._link.query("*IDN?"))
+        if not identity.manufacturer.startswith("EA Elektro-Automatik") or not identity.model.startswith("PSB "):
+            raise IdentityError("model", "EA Elektro-Automatik PSB", f"{identity.manufacturer} {identity.model}")
         return identity
 
     async def close(self) -> None:

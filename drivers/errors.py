@@ -56,6 +56,10 @@ class IdentityError(InstrumentError):
         )
 
 
+class NotHereError(IdentityError):
+    """The driver's own kind of instrument answered, but has no such channel as the line file names."""
+
+
 class SettingError(InstrumentError):
     """A setting read back differs from the one written, or must not be written at all."""
 

@@ -91,6 +91,7 @@ class EspecP300:
         self._link = link
         self._model, self._serial = model, serial
         self._prefix = "" if address is None else f"{address},"
+        self._highest = 0.0
         self._temperatures: tuple[float, float] | None = None
 
     @property
@@ -101,14 +102,16 @@ class EspecP300:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        controller, highest = parse_type(await self._ask("TYPE?"))
+        identity = check_identity(await self.identify(), self._model, self._serial)
+        limits = parse_temperatures(await self._ask("TEMP?"))
+        self._temperatures = limits.lowest, min(limits.highest, self._highest)
+        return identity
+
+    async def identify(self) -> Identity:
+        controller, self._highest = parse_type(await self._ask("TYPE?"))
         if controller not in CONTROLLERS:
             raise IdentityError("controller", " or ".join(CONTROLLERS), controller)
-        identity = Identity("ESPEC", controller, "", await self._ask("ROM?"))
-        check_identity(identity, self._model, self._serial)
-        limits = parse_temperatures(await self._ask("TEMP?"))
-        self._temperatures = limits.lowest, min(limits.highest, highest)
-        return identity
+        return Identity("ESPEC", controller, "", await self._ask("ROM?"))
 
     async def close(self) -> None:
         await self._link.close()

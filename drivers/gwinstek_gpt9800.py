@@ -119,12 +119,15 @@ class GwInstekGpt9800:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        identity = check_identity(await self.identify(), self._model, self._serial)
+        await self._link.write("TEST:RET OFF")  # else it speaks by itself when a test ends
+        await self._link.write("*CLS")
+        return identity
+
+    async def identify(self) -> Identity:
         identity = parse_idn(await self._link.query("*IDN?"))
         if _MODEL.fullmatch(identity.model) is None:
             raise IdentityError("model", "a GPT-9800 or GPT-9900 with IR test", identity.model)
-        check_identity(identity, self._model, self._serial)
-        await self._link.write("TEST:RET OFF")  # else it speaks by itself when a test ends
-        await self._link.write("*CLS")
         return identity
 
     async def close(self) -> None:

@@ -112,17 +112,20 @@ class HiokiBt3562:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        answered = parse_idn(await self._link.query("*IDN?"))
-        if answered.manufacturer != "HIOKI":
-            raise IdentityError("maker", "HIOKI", answered.manufacturer)
-        ranges = voltage_ranges(answered.model)
-        # the serial field is always 0: it says nothing
-        serial = "" if answered.serial == "0" else answered.serial
-        identity = Identity(answered.manufacturer, answered.model, serial, answered.firmware)
-        check_identity(identity, self._model, self._serial)
+        identity = check_identity(await self.identify(), self._model, self._serial)
+        ranges = voltage_ranges(identity.model)
         await self._configure(ranges)
         self._voltage_ranges = ranges
         return identity
+
+    async def identify(self) -> Identity:
+        answered = parse_idn(await self._link.query("*IDN?"))
+        if answered.manufacturer != "HIOKI":
+            raise IdentityError("maker", "HIOKI", answered.manufacturer)
+        voltage_ranges(answered.model)  # known, or it is none of these
+        # the serial field is always 0: it says nothing
+        serial = "" if answered.serial == "0" else answered.serial
+        return Identity(answered.manufacturer, answered.model, serial, answered.firmware)
 
     async def close(self) -> None:
         await self._link.close()

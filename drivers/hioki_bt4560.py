@@ -96,17 +96,19 @@ class HiokiBt4560:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        identity = check_identity(await self.identify(), self._model, self._serial)
+        self._frequency = None
+        await self._configure()
+        return identity
+
+    async def identify(self) -> Identity:
         answered = parse_idn(await self._link.query("*IDN?"))
         if answered.manufacturer != "HIOKI":
             raise IdentityError("maker", "HIOKI", answered.manufacturer)
         if answered.model.partition("-")[0] != "BT4560":
             raise IdentityError("model", "BT4560", answered.model)
         serial = "" if answered.serial == "0" else answered.serial  # 0 says nothing
-        identity = Identity(answered.manufacturer, answered.model, serial, answered.firmware)
-        check_identity(identity, self._model, self._serial)
-        self._frequency = None
-        await self._configure()
-        return identity
+        return Identity(answered.manufacturer, answered.model, serial, answered.firmware)
 
     async def close(self) -> None:
         await self._link.close()

@@ -41,12 +41,15 @@ class IcpdasTmTh8:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        return check_identity(await self.identify(), self._model, self._serial)
+
+    async def identify(self) -> Identity:
         for unit in self._units:
             (engineering,) = await self._link.read_coils(unit, FORMAT_COIL, 1)
             if not engineering:
                 raise SettingError(f"unit {unit} reports values in hexadecimal format; set coil 00269 to engineering")
         # the module's name is only in a vendor function (0x46) that Modbus libraries do not speak
-        return check_identity(Identity("", "", "", ""), self._model, self._serial)
+        return Identity("", "", "", "")
 
     async def close(self) -> None:
         await self._link.close()

@@ -70,13 +70,16 @@ class JulaboCf:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        model, version = parse_version(await self._ask("VERSION"))
-        if model not in MODELS:
-            raise IdentityError("model", " or ".join(MODELS), model)
-        identity = check_identity(Identity("JULABO", model, "", version), self._model, self._serial)
+        identity = check_identity(await self.identify(), self._model, self._serial)
         highest = parse_number(await self._ask("IN_SP_03"))
         self._temperatures = parse_number(await self._ask("IN_SP_04")), highest
         return identity
+
+    async def identify(self) -> Identity:
+        model, version = parse_version(await self._ask("VERSION"))
+        if model not in MODELS:
+            raise IdentityError("model", " or ".join(MODELS), model)
+        return Identity("JULABO", model, "", version)
 
     async def close(self) -> None:
         await self._link.close()

@@ -99,18 +99,20 @@ class KeithleyDaq6510:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        answered = parse_idn(await self._link.query("*IDN?"))
-        if (answered.manufacturer, answered.model) != (MANUFACTURER, MODEL):
-            raise IdentityError("model", f"{MANUFACTURER},{MODEL}", f"{answered.manufacturer},{answered.model}")
-        identity = Identity(
-            answered.manufacturer, answered.model.removeprefix("MODEL "), answered.serial, answered.firmware
-        )
-        check_identity(identity, self._model, self._serial)
+        identity = check_identity(await self.identify(), self._model, self._serial)
         language = await self._link.query("*LANG?")
         if language != "SCPI":
             raise SettingError(f"its command language is {language}; set it to SCPI at the front panel and restart it")
         await self._configure()
         return identity
+
+    async def identify(self) -> Identity:
+        answered = parse_idn(await self._link.query("*IDN?"))
+        if (answered.manufacturer, answered.model) != (MANUFACTURER, MODEL):
+            raise IdentityError("model", f"{MANUFACTURER},{MODEL}", f"{answered.manufacturer},{answered.model}")
+        return Identity(
+            answered.manufacturer, answered.model.removeprefix("MODEL "), answered.serial, answered.firmware
+        )
 
     async def close(self) -> None:
         await self._link.close()

@@ -66,13 +66,16 @@ class KeyenceSr1000:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        return check_identity(await self.identify(), self._model, self._serial)
+
+    async def identify(self) -> Identity:
         answer = await self._link.query("KEYENCE")
         if not answer.startswith(("OK,", "ER,")):  # a code that came by itself
             answer = await self._link.query("KEYENCE")
         identity = parse_version(answer)
         if not identity.model.startswith("SR-"):
             raise IdentityError("model", "SR-1000", identity.model)
-        return check_identity(identity, self._model, self._serial)
+        return identity
 
     async def close(self) -> None:
         await self._link.close()

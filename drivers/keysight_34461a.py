@@ -50,11 +50,14 @@ class Keysight34461A:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        identity = check_identity(await self.identify(), self._model, self._serial)
+        await self._configure()
+        return identity
+
+    async def identify(self) -> Identity:
         identity = parse_idn(await self._link.query("*IDN?"))
         if identity.manufacturer not in MANUFACTURERS or identity.model not in MODELS:
             raise IdentityError("model", f"one of {', '.join(MODELS)}", f"{identity.manufacturer},{identity.model}")
-        check_identity(identity, self._model, self._serial)
-        await self._configure()
         return identity
 
     async def close(self) -> None:

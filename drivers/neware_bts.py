@@ -29,7 +29,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 from xml.sax.saxutils import escape, quoteattr
 
-from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, SettingError
+from drivers.errors import AnswerError, ConfigError, DeviceError, NotHereError, SettingError
 from drivers.identity import check_identity
 from drivers.links import TextLink
 from drivers.numbers import parse_integer, parse_number
@@ -113,14 +113,7 @@ def parse_channels(root: Element) -> list[Channel]:
 
 def parse_reading(root: Element, channel: Channel) -> CellReading:
     """The channel of an answer to inquire."""
-    item = _only(root, "inquire")
-    named = [parse_integer(part) for part in _text(item, "dev").split("-")]
-    if len(named) != 5 or (named[0], named[1], named[3]) != (channel.device_type, channel.device, channel.channel):
-        raise AnswerError(f"expected channel {channel.channel} of device {channel.device}", _text(item, "dev"))
-    status = _text(item, "workstatus")
-    if status not in STATES:
-        raise AnswerError(f"expected one of {', '.join(STATES)}", status)
-    state = STATES[status]
+    item, state = _inquired(root, channel)
     sign = _sign(_text(item, "step_type"))
     return CellReading(
         state,
@@ -132,6 +125,22 @@ def parse_reading(root: Element, channel: Channel) -> CellReading:
         _number(item, "relativetime"),
         item.get("barcode", ""),
     )
+
+
+def parse_state(root: Element, channel: Channel) -> CellState:
+    """Its state alone, which an answer to inquire has even while its values are `--`."""
+    return _inquired(root, channel)[1]
+
+
+def _inquired(root: Element, channel: Channel) -> tuple[Element, CellState]:
+    item = _only(root, "inquire")
+    named = [parse_integer(part) for part in _text(item, "dev").split("-")]
+    if len(named) != 5 or (named[0], named[1], named[3]) != (channel.device_type, channel.device, channel.channel):
+        raise AnswerError(f"expected channel {channel.channel} of device {channel.device}", _text(item, "dev"))
+    status = _text(item, "workstatus")
+    if status not in STATES:
+        raise AnswerError(f"expected one of {', '.join(STATES)}", status)
+    return item, STATES[status]
 
 
 def parse_test(root: Element) -> int:
@@ -222,14 +231,16 @@ class NewareBts:
     async def connect(self) -> Identity:
         await self._link.open()
         self._session = None
+        return check_identity(await self.identify(), self._model, self._serial)
+
+    async def identify(self) -> Identity:
         channels = parse_channels(await self._ask("getdevinfo"))
         own = [channel for channel in channels if (channel.device, channel.unit, channel.channel) == self._place]
         if len(own) != 1:
             others = ", ".join(f"{channel.device}-{channel.unit}-{channel.channel}" for channel in channels) or "none"
-            raise IdentityError("channel", self._address, others)
+            raise NotHereError("channel", self._address, others)
         self._found = own[0]
-        model = MODELS.get(own[0].device_type, f"device type {own[0].device_type}")
-        return check_identity(Identity("Neware", model, "", ""), self._model, self._serial)
+        return Identity("Neware", MODELS.get(own[0].device_type, f"device type {own[0].device_type}"), "", "")
 
     async def close(self) -> None:
         await self._link.close()
@@ -265,7 +276,8 @@ class NewareBts:
         return parse_results(await self._ask("downloadStepLayer", content))
 
     async def stop(self) -> None:
-        if (await self.read()).state not in READY:
+        # not read(): a program is stopped whatever its values read; one that has not begun is stopped as well
+        if not await self._has_begun() or parse_state(await self._inquired(), self._channel) not in READY:
             await self._command("stop", f"<stop {self._channel.attributes()}>true</stop>")
             self._earlier_test = None
 
@@ -281,8 +293,11 @@ class NewareBts:
         return f"{self._bts_folder.rstrip(separator)}{separator}{self._file.name}"
 
     async def _inquire(self) -> CellReading:
+        return parse_reading(await self._inquired(), self._channel)
+
+    async def _inquired(self) -> Element:
         item = f'<inquire {self._channel.attributes()} aux="0" barcode="1">true</inquire>'
-        return parse_reading(await self._ask("inquire", f'<list count="1">{item}</list>'), self._channel)
+        return await self._ask("inquire", f'<list count="1">{item}</list>')
 
     async def _newest_test(self) -> int:
         item = f'<chl {self._channel.short_attributes()} testid="0" />'

@@ -53,10 +53,7 @@ class PlcInterlock:
 
     async def connect(self) -> Identity:
         await self._link.open()
-        (version,) = await self._link.read_input_registers(UNIT, 1, 1)
-        if version != MAP_VERSION:
-            raise IdentityError("register map", f"{MAP_VERSION:#06x}", f"{version:#06x}")
-        identity = check_identity(Identity("", "", "", f"map {version:#06x}"), self._model, self._serial)
+        identity = check_identity(await self.identify(), self._model, self._serial)
         if self._heartbeat_timeout is not None:
             tenths = round(self._heartbeat_timeout * 10)
             await self._link.write_register(UNIT, HEARTBEAT_TIMEOUT, tenths)
@@ -64,6 +61,12 @@ class PlcInterlock:
             if answer != tenths:
                 raise SettingError(f"heartbeat timeout: wrote {tenths / 10} s, reads back {answer / 10} s")
         return identity
+
+    async def identify(self) -> Identity:
+        (version,) = await self._link.read_input_registers(UNIT, 1, 1)
+        if version != MAP_VERSION:
+            raise IdentityError("register map", f"{MAP_VERSION:#06x}", f"{version:#06x}")
+        return Identity("", "", "", f"map {version:#06x}")
 
     async def close(self) -> None:
         await self._link.close()

@@ -29,6 +29,14 @@ class Instrument(Protocol):
         """Open the link and ask who is there; raises LinkError. Leaves outputs as they are."""
         ...
 
+    async def identify(self) -> Identity:
+        """Who answers on the open link, found by questions that change nothing.
+
+        Raises IdentityError for an instrument that this driver is not for. It may not be the one of the line file:
+        connect() sees to that.
+        """
+        ...
+
     async def close(self) -> None:
         """Close the link; never raises for a link that is already gone."""
         ...
@@ -307,9 +315,12 @@ class Voltmeter(Instrument, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChamberReading:
-    """Air temperature and its set point, degC; whether it conditions; alarms by name, empty when none."""
+    """Air temperature and its set point, degC; whether it conditions; alarms by name, empty when none.
 
-    temperature: float
+    The temperature is None where the sensor is broken.
+    """
+
+    temperature: float | None
     set_point: float
     running: bool
     alarms: tuple[str, ...]

@@ -4,14 +4,14 @@ Sources: the F4T user's guide (hardware id, serial number, part number, device s
 word" first) and the register tables of ChamberConnectLibrary, which a chamber maker runs on its F4T chambers (loops,
 profile, events, alarms). Addresses are zero-based, 32-bit values have their low word first, a character takes a
 register. The word order and the unit can be set on the controller, as low-high and Fahrenheit by default: both are
-checked, since a chamber that takes 25 for degF is no chamber.
+checked before every reading and setting, since a chamber that takes 25 for degF is no chamber.
 
 A loop has to be in automatic mode to condition. Makers of chambers switch compressors by one of the events 1..8:
 `event` says by which. A profile that runs owns the set point, so conditioning is refused while one does. Cascades
 (control by the temperature of the product) are not supported.
 
 Assumed: alarm states 7 high, 8 low, 28 error, as in the maker's other controllers; the unit of register 6730 is that of
-the Ethernet map, as the library has it.
+the Ethernet map, as the library has it; a broken sensor is an alarm and reads as no possible temperature.
 """
 
 from __future__ import annotations
@@ -59,6 +59,14 @@ def parse_temperature(registers: Sequence[int]) -> float:
     if not POSSIBLE[0] <= value <= POSSIBLE[1]:
         raise AnswerError("no temperature of a chamber", value)
     return value
+
+
+def parse_air(registers: Sequence[int]) -> float | None:
+    """The air's temperature, None for what a broken sensor reads: no number, or none that air can have."""
+    try:
+        return parse_temperature(registers)
+    except AnswerError:
+        return None
 
 
 def format_temperature(value: float) -> list[int]:
@@ -137,22 +145,25 @@ class WatlowF4t:
 
     async def connect(self) -> Identity:
         await self._link.open()
+        identity = check_identity(await self.identify(), self._model, self._serial)
+        self._alarms = alarm_count(identity.model)
+        self._temperatures = parse_limits(await self._read_loop(LOWEST, 2), await self._read_loop(HIGHEST, 2))
+        return identity
+
+    async def identify(self) -> Identity:
         check_hardware(await self._read(HARDWARE_ID, 2))
         release = parse_integer(await self._read(RELEASE, 2))
         serial = parse_integer(await self._read(SERIAL_NUMBER, 2))
         part_number = parse_part_number(await self._read(PART_NUMBER, PART_NUMBER_LENGTH))
-        identity = check_identity(Identity("Watlow", part_number, str(serial), str(release)), self._model, self._serial)
-        if await self._read_word(UNIT) != CELSIUS:
-            raise SettingError("it talks in degF; set the display units of Modbus to C on the controller")
-        self._alarms = alarm_count(part_number)
-        self._temperatures = parse_limits(await self._read_loop(LOWEST, 2), await self._read_loop(HIGHEST, 2))
-        return identity
+        await self._check_unit()
+        return Identity("Watlow", part_number, str(serial), str(release))
 
     async def close(self) -> None:
         await self._link.close()
 
     async def read(self) -> ChamberReading:
-        air = parse_temperature(await self._read_loop(AIR, 2))
+        await self._check_format()
+        air = parse_air(await self._read_loop(AIR, 2))
         set_point = parse_temperature(await self._read_loop(SET_POINT, 2))
         return ChamberReading(air, set_point, await self._is_running(), await self._active_alarms())
 
@@ -162,6 +173,7 @@ class WatlowF4t:
             raise SettingError(
                 f"a set point of {temperature:g} degC is outside the chamber's {lowest:g} to {highest:g} degC"
             )
+        await self._check_format()
         if profile := PROFILE_RUNS.get(await self._read_word(PROFILE_STATE)):
             raise SettingError(f"a profile {profile} and owns the set point; terminate it on the controller")
         await self._link.write_registers(self._unit, SET_POINT + self._offset, format_temperature(temperature))
@@ -176,6 +188,15 @@ class WatlowF4t:
         if self._event is not None:
             await self._set_word(self._event, OFF, "event")
         await self._set_word(CONTROL_MODE + self._offset, OFF, "control mode")
+
+    async def _check_format(self) -> None:
+        """Words and unit as at connect(): both can be changed at the controller's panel at any time."""
+        check_hardware(await self._read(HARDWARE_ID, 2))
+        await self._check_unit()
+
+    async def _check_unit(self) -> None:
+        if await self._read_word(UNIT) != CELSIUS:
+            raise SettingError("it talks in degF; set the display units of Modbus to C on the controller")
 
     async def _is_running(self) -> bool:
         mode = (await self._read_loop(ACTIVE_MODE, 1))[0]

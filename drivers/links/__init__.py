@@ -7,6 +7,7 @@ from drivers.links.serial_port import SerialLink
 from drivers.links.shared import SharedTextLink
 from drivers.links.text import TextLink
 from drivers.links.visa import VisaLink
+from drivers.links.watched import WatchedLink, WatchedRegisterLink, WatchedTextLink, watched
 from drivers.links.xml_tcp import XmlTcpLink
 
 Link = TextLink | RegisterLink
@@ -22,5 +23,9 @@ __all__ = [
     "SharedTextLink",
     "TextLink",
     "VisaLink",
+    "WatchedLink",
+    "WatchedRegisterLink",
+    "WatchedTextLink",
     "XmlTcpLink",
+    "watched",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from drivers.errors import CLOSED, TIMEOUT, AnswerError, LinkError
 from drivers.links.registers import RegisterConversation
+from drivers.links.sessions import EXPECTED, check_session
 from drivers.links.text import LONGEST_LINE, decode_line, encode_line
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class _MemoryConnection:
         if self._hung_up:
             self._hung_up = False
             self.reopened += 1
+        check_session(self.name, self.reopened, EXPECTED.get())
 
     def _lost(self, error: ConnectionError) -> LinkError:
         self._hung_up = True
@@ -106,6 +108,7 @@ class MemoryTextLink(_MemoryConnection):
         if self._unread + self._unasked():
             self.reopened += 1
         self._unread = b""
+        check_session(self.name, self.reopened, EXPECTED.get())
 
     def _next_line(self) -> str:
         received = self._unread

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.errors import CLOSED, PORT, REFUSED, TIMEOUT, AnswerError, InstrumentError, LinkError
 from drivers.links.registers import RegisterConversation
+from drivers.links.sessions import EXPECTED, check_session
 
 if TYPE_CHECKING:
     from pymodbus.client.base import ModbusBaseClient
@@ -51,14 +52,17 @@ class _ModbusLink(RegisterConversation):
             self._drop()
 
     async def _exchange(self, request: ModbusPDU, *, repeatable: bool) -> ModbusPDU:
+        problem: InstrumentError | None = None
         async with self._lock:
             for last in (False, True) if repeatable else (True,):
                 client = await self._clean_client()
+                check_session(self.name, self.reopened, EXPECTED.get(), problem)
                 try:
                     return await self._send(client, request)
-                except (LinkError, AnswerError):
+                except (LinkError, AnswerError) as error:
                     if last or not self._is_open:
                         raise
+                    problem = error
         raise AssertionError("unreachable")
 
     async def _clean_client(self) -> ModbusBaseClient:

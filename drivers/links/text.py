@@ -15,6 +15,7 @@ from threading import Event
 from typing import Protocol, TypeVar
 
 from drivers.errors import CLOSED, AnswerError, InstrumentError, LinkError
+from drivers.links.sessions import EXPECTED, check_session
 
 T = TypeVar("T")
 
@@ -159,7 +160,8 @@ class ThreadedTextLink:
         data = encode_line(line, self._terminator)
         async with self._lock:
             self._check_open()
-            await self._run(lambda stop: self._transact(stop, data, answered=False))
+            expected = EXPECTED.get()
+            await self._run(lambda stop: self._transact(stop, data, expected, answered=False))
 
     async def query(self, line: str) -> str:
         return (await self.query_many([line]))[0]
@@ -168,7 +170,10 @@ class ThreadedTextLink:
         requests = [encode_line(line, self._terminator) for line in lines]
         async with self._lock:
             self._check_open()
-            return await self._run(lambda stop: [self._transact(stop, data, answered=True) for data in requests])
+            expected = EXPECTED.get()
+            return await self._run(
+                lambda stop: [self._transact(stop, data, expected, answered=True) for data in requests]
+            )
 
     async def poll(self) -> str | None:
         async with self._lock:
@@ -212,10 +217,12 @@ class ThreadedTextLink:
             raise LinkError(CLOSED, f"{self.name} was closed while connecting")
         return session
 
-    def _transact(self, stop: Event, data: bytes, *, answered: bool) -> str:
+    def _transact(self, stop: Event, data: bytes, expected: int | None, *, answered: bool) -> str:
         """Send one line, once; a question may be asked again on a new session if the peer hung up on it."""
+        problem: InstrumentError | None = None
         for last in (False, True) if answered else (True,):
             session = self._usable_session(stop)
+            check_session(self.name, self.reopened, expected, problem)
             try:
                 self._keep_distance(stop)
                 session.send(data)

@@ -78,9 +78,9 @@ def test_the_silence_between_exchanges_counts_from_the_end_of_the_last_one(
 
     link = SerialLink("unused", spacing=0.5)
     link._session = Slow()  # type: ignore[assignment]
-    link._transact(Stop(), b"A?\r\n", answered=True)
+    link._transact(Stop(), b"A?\r\n", None, answered=True)
     now += 0.2
-    link._transact(Stop(), b"A?\r\n", answered=True)
+    link._transact(Stop(), b"A?\r\n", None, answered=True)
     assert waits == [pytest.approx(0.3)]
 
 

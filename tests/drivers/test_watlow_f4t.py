@@ -73,6 +73,7 @@ WHO = [
     holding(12, 0x4321, 1),
     holding(16, *PART_NUMBER.encode()),
 ]
+FORMAT = [HARDWARE, CELSIUS]  # asked for before every reading and setting
 CONNECT = [*WHO, CELSIUS, holding_float(2774, -70.0), holding_float(2776, 180.0)]
 QUIET = [holding(1356 + 100 * index, 61) for index in range(6)]
 HEALTHY = holding(90, 138)
@@ -97,6 +98,7 @@ async def test_connect_asks_who_is_there_and_changes_nothing() -> None:
 async def test_the_low_word_comes_first() -> None:
     assert low_first(25.0) == (0x0000, 0x41C8)
     chamber = await connected(
+        *FORMAT,
         ("03 0b04 0002", "03 04 0000 41c8"),  # process value 2820: 25.0
         ("03 0ade 0002", "03 04 cccd 41cc"),  # set point 2782: 25.6
         holding(2814, 10),
@@ -127,9 +129,9 @@ async def test_another_device_is_refused() -> None:
     with pytest.raises(IdentityError, match="hardware id '124', it answered '27'"):
         await WatlowF4t(memory(holding(0, 27, 0))).connect()
     with pytest.raises(IdentityError, match="serial"):
-        await WatlowF4t(memory(*WHO), serial="1").connect()
+        await WatlowF4t(memory(*WHO, CELSIUS), serial="1").connect()
     with pytest.raises(IdentityError, match="model"):
-        await WatlowF4t(memory(*WHO), "F4T1L1AAA1B1AAA").connect()
+        await WatlowF4t(memory(*WHO, CELSIUS), "F4T1L1AAA1B1AAA").connect()
 
 
 async def test_a_controller_that_talks_fahrenheit_is_refused() -> None:
@@ -149,7 +151,7 @@ async def test_a_part_number_tells_how_many_alarms_there_are() -> None:
 @pytest.mark.parametrize(("mode", "running"), [(10, True), (54, True), (62, False)], ids=["automatic", "manual", "off"])
 async def test_read(mode: int, running: bool) -> None:
     chamber = await connected(
-        holding_float(2820, -12.5), holding_float(2782, 30.0), holding(2814, mode), *QUIET, HEALTHY
+        *FORMAT, holding_float(2820, -12.5), holding_float(2782, 30.0), holding(2814, mode), *QUIET, HEALTHY
     )
     assert await chamber.read() == ChamberReading(-12.5, 30.0, running, ())
 
@@ -157,6 +159,7 @@ async def test_read(mode: int, running: bool) -> None:
 async def test_alarms_are_named_and_quiet_states_are_none() -> None:
     states = [61, 7, 8, 12, 28, 99]
     chamber = await connected(
+        *FORMAT,
         holding_float(2820, 25.0),
         holding_float(2782, 30.0),
         holding(2814, 10),
@@ -173,18 +176,35 @@ async def test_alarms_are_named_and_quiet_states_are_none() -> None:
 
 
 @pytest.mark.parametrize("air", [math.nan, math.inf, 9.9e37, 1e6, -201.0], ids=str)
-async def test_what_is_no_air_temperature_is_an_error(air: float) -> None:
-    with pytest.raises(AnswerError):
-        await (await connected(holding_float(2820, air))).read()
+async def test_a_broken_sensor_has_no_temperature_and_an_alarm(air: float) -> None:
+    alarms = [holding(1356, 28), *QUIET[1:], HEALTHY]
+    chamber = await connected(*FORMAT, holding_float(2820, air), holding_float(2782, 30.0), holding(2814, 10), *alarms)
+    assert await chamber.read() == ChamberReading(None, 30.0, True, ("alarm 1 error",))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [([holding(0, 0, 124)], "set Modbus word order"), ([HARDWARE, holding(6730, 30)], "it talks in degF")],
+    ids=["word order", "unit"],
+)
+async def test_what_somebody_changes_at_its_panel_is_noticed_before_a_value_is_believed_or_set(
+    changed: list[Exchange], message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        await (await connected(*changed)).read()
+    with pytest.raises(SettingError, match=message):
+        await (await connected(*changed)).condition(25.0)
 
 
 async def test_a_mode_outside_the_map_is_an_error() -> None:
+    chamber = await connected(*FORMAT, holding_float(2820, 25.0), holding_float(2782, 30.0), holding(2814, 11))
     with pytest.raises(AnswerError, match="control mode"):
-        await (await connected(holding_float(2820, 25.0), holding_float(2782, 30.0), holding(2814, 11))).read()
+        await chamber.read()
 
 
 async def test_a_set_point_is_written_run_and_read_back() -> None:
     chamber = await connected(
+        *FORMAT,
         NO_PROFILE,
         ("10 0ade 0002 04 cccd41cc", "10 0ade 0002"),
         ("03 0ade 0002", "03 04 cccd 41cc"),
@@ -197,6 +217,7 @@ async def test_a_set_point_is_written_run_and_read_back() -> None:
 async def test_another_loop_unit_and_event() -> None:
     shifted = [(f"03 {2774 + 160:04x} 0002", CONNECT[5][1]), (f"03 {2776 + 160:04x} 0002", CONNECT[6][1])]
     run = [
+        *FORMAT,
         NO_PROFILE,
         write_float(2782 + 160, 40.0),
         holding_float(2782 + 160, 40.0),
@@ -206,6 +227,7 @@ async def test_another_loop_unit_and_event() -> None:
         holding(16822, 63),
     ]
     off = [
+        *FORMAT,
         holding_float(2820 + 160, 39.0),
         holding_float(2782 + 160, 40.0),
         holding(2814 + 160, 10),
@@ -237,13 +259,13 @@ def test_settings_it_does_not_have(settings: dict[str, int]) -> None:
 )
 async def test_what_reads_back_differently_is_an_error(transcript: list[Exchange], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        await (await connected(NO_PROFILE, write_float(2782, 25.0), *transcript)).condition(25.0)
+        await (await connected(*FORMAT, NO_PROFILE, write_float(2782, 25.0), *transcript)).condition(25.0)
 
 
 @pytest.mark.parametrize(("state", "said"), [(149, "a profile runs"), (146, "a profile is paused")])
 async def test_a_profile_owns_the_set_point(state: int, said: str) -> None:
     with pytest.raises(SettingError, match=said):
-        await (await connected(holding(16568, state))).condition(25.0)
+        await (await connected(*FORMAT, holding(16568, state))).condition(25.0)
 
 
 @pytest.mark.parametrize("temperature", [-70.1, 180.1, math.nan, math.inf])
@@ -266,12 +288,12 @@ async def test_a_refused_register_is_a_device_error() -> None:
 @pytest.mark.parametrize("answer", ["03 02 0000", "03 06 000041c80000", "04 04 0000 41c8"])
 async def test_answers_that_do_not_fit_are_errors(answer: str) -> None:
     with pytest.raises(AnswerError):
-        await (await connected(("03 0b04 0002", answer))).read()
+        await (await connected(*FORMAT, ("03 0b04 0002", answer))).read()
 
 
 async def test_silence_is_a_timeout() -> None:
     with pytest.raises(LinkError) as caught:
-        await (await connected(("03 0b04 0002", None))).read()
+        await (await connected(*FORMAT, ("03 0b04 0002", None))).read()
     assert caught.value.code == "E-LINK-TIMEOUT"
 
 
