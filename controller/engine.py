@@ -228,7 +228,7 @@ class Engine:
         """Samples, their period and which are kept follow the steps that run now."""
         active = self._run.program.active
         if active:
-            self._recorder.begin(active[0].index, active[0].step.record)
+            self._recorder.begin(active[0].index, active[0].record)
         self._adapt_period()
 
     def _adapt_period(self) -> None:
@@ -260,7 +260,7 @@ class Engine:
         sample = await self._do(NoCurrent())
         self._recorder.add(sample)
         interrupted_requests = self._interrupt_requests()
-        parked = any(leaf.step.pause == "park" for leaf in self._run.program.active)
+        parked = any(leaf.parks for leaf in self._run.program.active)
         if parked:
             await self._surroundings.park()
         held.reached.set()

@@ -13,6 +13,7 @@ from config import DocumentError
 from config.documents import Document, Words, parse_document, read_document, validation_errors
 from sequences import Dut, FaultError, Recipe
 from sequences.check import Finding
+from sequences.recipe import CalledRecipeError
 from sequences.step import MAX_CSV
 
 LIBRARY = Path(__file__).parents[1] / "sequences" / "library"
@@ -59,8 +60,21 @@ def load_recipe(
     _Profiles(document, tables).complete(document.data)
     try:
         return Recipe.from_data(document.data, parameters, library_data, dut), document
+    except CalledRecipeError as error:
+        raise FaultyRecipeError([document.error(error.code, error.path, _in_call(error))]) from None
     except (ValidationError, FaultError) as error:
         raise FaultyRecipeError(validation_errors(document, error, "E-RECIPE", Recipe)) from None
+
+
+def _in_call(error: CalledRecipeError) -> Words:
+    """The first complaint of a recipe that is called, in our words; its places are not of the caller's file."""
+    first = validation_errors(Document("", None, {}), error.error, error.code, Recipe)[0].text
+    calls = " -> ".join(f"{name!r:.60}" for name in error.names)
+    where = ".".join(map(str, error.path))
+    return Words(
+        f"{where}: the called recipe {calls} is at fault: {first.en}",
+        f"{where}: 호출한 레시피 {calls} 오류: {first.ko}",
+    )
 
 
 def tables_beside(directory: Path) -> Tables:

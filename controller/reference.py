@@ -64,6 +64,12 @@ def line_schema() -> Schema:
         }
         for entry in CATALOG.values()
     ]
+    # a broker with a url is an external one, with or without its kind
+    broker, external = schema["properties"]["broker"], schema["definitions"]["ExternalBroker"]
+    del broker["required"]
+    external["required"] = ["url"]
+    branch = broker["allOf"][1]
+    branch["if"] = {"anyOf": [branch["if"], {"required": ["url"]}]}
     return schema
 
 
@@ -88,10 +94,10 @@ _RECIPE_HEAD = """How to write one is in
 """
 _EXPRESSIONS = """## Expressions
 
-Names, quantities, numbers, `+ - * /`, `<= >= < >`, `and`, `or`, `not`, parentheses, and the functions `abs(x)`,
-`min(x, ...)`, `max(x, ...)`; `min(x)`, `max(x)`, `avg(x)` and `last(x)` of one value look back, over every value that a
-variable has had or over all that was seen of a signal. Units are checked before anything runs. What is not known is
-neither true nor false: it ends no step and passes no check.
+Names, quantities, numbers, `true`, `false`, `+ - * /`, `<= >= < >`, `and`, `or`, `not`, parentheses, and the functions
+`abs(x)`, `min(x, ...)`, `max(x, ...)`; `min(x)`, `max(x)`, `avg(x)` and `last(x)` of one value look back, over every
+value that a variable has had or over all that was seen of a signal. Units are checked before anything runs. What is not
+known is neither true nor false: it ends no step and passes no check.
 """
 
 

@@ -69,7 +69,9 @@ def _findings(subject: Subject) -> Iterator[Finding]:
 def _called(place: Place, call: Call, subject: Subject) -> Iterator[Finding]:
     """A called recipe is held to its own limits and to those of its place; its faults stand where it is called."""
     emptied = subject.emptied or subject.recipe.destructive
-    body = Subject(call.body, subject.dut, subject.station, place.levels, place.present, place.beside, emptied)
+    body = Subject(
+        call.body, subject.dut, subject.station, place.levels, place.present, place.beside, emptied, place.record
+    )
     for fault in _findings(body):
         where = f"{call.recipe}: {'.'.join(map(str, fault.path))}"
         text = f"{where}: {fault.text.en}", f"{where}: {fault.text.ko}"

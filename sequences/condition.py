@@ -79,8 +79,9 @@ _ROUTE = re.compile(r"(next|fail|hold|abort)|(retry) (\d{1,2})|(goto) ([a-z][a-z
 class Route:
     """Where a run goes after a step: `next`, `goto NAME`, `goto NAME max N`, `retry N`, `fail`, `hold`, `abort`.
 
-    A jump back needs its `max`: how often it may be taken while its list of steps is gone through once, so that each
-    round of a loop has as many; after that the run goes on with the next step, as after the last retry it fails.
+    A jump back needs its `max`, and only that has one: how often it may be taken while its list of steps is gone
+    through once, so that each round of a loop has as many; after that the run goes on with the next step, as after the
+    last retry it fails.
 
     What went wrong in a step counts for the run's verdict wherever the run goes then; only a retry of that step or a
     jump back from it makes good for it.

@@ -3,9 +3,9 @@
     cell_max >= 4.2 V and step_time >= 10 s
     max(capacity) - min(capacity) <= 3 % * rated_capacity
 
-Nothing but names, quantities, + - * /, comparisons, and, or, not, abs, min, max, avg, last and parentheses. Dimensions
-are checked before anything runs. A value that is not good is unknown, and an unknown comparison is neither true nor
-false: it never ends a step and never passes a check (Kleene's three values).
+Nothing but names, quantities, true, false, + - * /, comparisons, and, or, not, abs, min, max, avg, last and
+parentheses. Dimensions are checked before anything runs. A value that is not good is unknown, and an unknown comparison
+is neither true nor false: it never ends a step and never passes a check (Kleene's three values).
 
 Inside everything is coherent SI (charge in A s, energy in J), so that products of units come out right.
 """
@@ -115,7 +115,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
 FUNCTIONS = ("abs", "min", "max", "avg", "last")
-WORDS = ("and", "or", "not")
+TRUTHS = {"true": True, "false": False}
+WORDS = ("and", "or", "not", *TRUTHS)
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -145,9 +146,9 @@ def _fault(text: str, at: int, en: str, ko: str) -> FaultError:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number or a quantity in coherent units; a C-rate is a multiple of the rated capacity."""
+    """A number, a truth, or a quantity in coherent units; a C-rate is a multiple of the rated capacity."""
 
-    value: float
+    value: float | bool
     dimension: Dimension
     per_rated_capacity: bool = False
 
@@ -238,7 +239,7 @@ class _Parser:
         if self._take("-"):
             node = self._primary()
             # -5 degC is a temperature, not the negative of one
-            if isinstance(node, Literal):
+            if isinstance(node, Literal) and node.dimension != TRUTH:
                 return Literal(-node.value, node.dimension, node.per_rated_capacity)
             return Operation("negate", (node,))
         return self._primary()
@@ -252,6 +253,9 @@ class _Parser:
         if self._at == len(self._tokens):
             raise self._fault("a value is missing", "값이 없습니다")
         token = self._tokens[self._at]
+        if token.text in TRUTHS:
+            self._at += 1
+            return Literal(TRUTHS[token.text], TRUTH)
         if token.kind not in ("rate", "quantity", "number", "name") or token.text in WORDS:
             raise self._fault("a value is missing", "값이 없습니다")
         self._at += 1
@@ -524,6 +528,8 @@ def parse_expression(text: Any) -> Expression:
     """Parse an expression; raises FaultError (E-EXPR, E-EXPR-SIZE) naming the place."""
     if isinstance(text, Expression):
         return text
+    if isinstance(text, bool):  # what a parameter may be
+        text = str(text).lower()
     if not isinstance(text, str):
         raise FaultError(
             f"{text!r:.60} is not an expression like 'current <= C/10'",

@@ -228,7 +228,7 @@ class CapacityTest(StepBase):
     @cached_property
     def steps(self) -> list[Step]:
         """One round; the steps are called NAME_charge, NAME_rest_charged, NAME_discharge, NAME_rest_discharged."""
-        common: dict[str, Any] = {"pause": self.pause, "on_interrupt": self.on_interrupt, "record": self.record}
+        common: dict[str, Any] = {"on_interrupt": self.on_interrupt}
         cutoff = parse_expression(f"current <= {self.cutoff.text}")
         return [
             CcCv(name=f"{self.name}_charge", current=self.charge_current, cell_voltage=self.charge_cell_voltage,
@@ -279,7 +279,7 @@ class Hppc(StepBase):
 
     def at(self, soc: float) -> list[Step]:
         """The steps at one state of charge."""
-        common: dict[str, Any] = {"pause": self.pause, "on_interrupt": self.on_interrupt, "record": self.record}
+        common: dict[str, Any] = {"on_interrupt": self.on_interrupt}
         return [
             GoToSoc(name=f"{self.name}_move", soc=soc, current=self.current, max_time=self.max_time,
                     cell_voltage_min=self.cell_voltage_min, cell_voltage_max=self.cell_voltage_max, **common),

@@ -36,6 +36,7 @@ from sequences.step import (
     Publish,
     Pulse,
     Python,
+    Record,
     Rest,
     SetPoint,
     SetTemperature,
@@ -118,6 +119,16 @@ class LeafNode:
         """The safety blocks that hold while it runs besides the run's: of called recipes, and the narrowings by it and
         by the steps around it."""
         return list(self._place.safeties)
+
+    @property
+    def record(self) -> Record | None:
+        """Which of its samples are kept, as it says or the nearest step around it that does."""
+        return self._place.record
+
+    @property
+    def parks(self) -> bool:
+        """Whether contactors open in a hold, because it says so or a step around it."""
+        return self._place.parks
 
     @property
     def phase(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from sequences.condition import CONSTANTS, SIGNALS, Identifier, Strict
 from sequences.dut import Dut
@@ -140,8 +140,16 @@ class AppliesTo(Strict):
     ]
 
 
+def _must_say_its_schema(schema: dict[str, Any]) -> None:
+    """In a document nothing tells it but its own word; the default is for Python alone."""
+    schema["required"].insert(0, "schema")
+    del schema["properties"]["schema"]["default"]
+
+
 class Recipe(Strict):
     """A complete evaluation recipe."""
+
+    model_config = ConfigDict(json_schema_extra=_must_say_its_schema)
 
     schema_version: Annotated[
         Literal["evaline/recipe/1"], Field(alias="schema", description="What this file is, and which version of that.")
@@ -183,6 +191,8 @@ class Recipe(Strict):
         """
         if library is not None and not isinstance(library, _Counted):
             library = _Counted(library)
+        if isinstance(data, dict) and "schema" not in data:
+            raise FaultError("missing key", "필수 키가 없습니다", path=("schema",))
         values = bind(data, parameters or {}, dut)
         bound = substitute(data, values) if isinstance(data, dict) else data
         recipe = cls.model_validate(_resolve_calls(bound, library, dut, depth), by_alias=True, by_name=False)
@@ -420,7 +430,12 @@ def substitute(data: Any, values: Mapping[str, Any], path: Path = ()) -> Any:
             raise _no_parameter(f"{data!r:.60}", name, values, path)
     if whole := _REFERENCE.fullmatch(data):
         return values[whole[1]]
-    return _REFERENCE.sub(lambda match: str(values[match[1]]), data)
+    return _REFERENCE.sub(lambda match: _text(values[match[1]]), data)
+
+
+def _text(value: Any) -> str:
+    """As a document has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _resolve_calls(data: Any, library: Library | None, dut: Dut | None, depth: int, path: Path = ()) -> Any:
@@ -435,6 +450,17 @@ def _resolve_calls(data: Any, library: Library | None, dut: Dut | None, depth: i
     if "called" in data:
         raise FaultError("unknown key", "알 수 없는 키", "E-CALL", (*path, "called"))
     return {**resolved, "called": _called(data, library, dut, depth, (*path, "recipe"))}
+
+
+class CalledRecipeError(FaultError):
+    """A called recipe that is none, with these parameters. `names` are the calls down to it; what pydantic complains
+    of in it, `error`, is for whoever has words for that in the reader's language."""
+
+    def __init__(self, names: list[str], error: ValidationError, path: Path) -> None:
+        self.names, self.error = names, error
+        calls, first = " -> ".join(f"{name!r:.60}" for name in names), error.errors(include_url=False)[0]
+        where = f"{calls}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        super().__init__(f"the called recipe is at fault: {where}", f"호출한 레시피 오류: {where}", "E-CALL", path)
 
 
 class _Counted:
@@ -466,11 +492,9 @@ def _called(data: Any, library: Library | None, dut: Dut | None, depth: int, pat
     try:
         return Recipe.from_data(called, parameters if isinstance(parameters, dict) else {}, library, dut, depth + 1)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise FaultError(
-            f"the called recipe is at fault: {where}", f"호출한 레시피 오류: {where}", "E-CALL", path
-        ) from None
+        raise CalledRecipeError([data["recipe"]], error, path) from None
+    except CalledRecipeError as fault:
+        raise CalledRecipeError([data["recipe"], *fault.names], fault.error, path) from None
     except FaultError as fault:
         text = fault.text
         raise FaultError(f"{name}: {text.en}", f"{name}: {text.ko}", fault.code or "E-CALL", path) from None

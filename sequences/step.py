@@ -80,7 +80,6 @@ class StepBase(Strict):
     """What every step may say."""
 
     role: ClassVar[str] = ""  # the role it cannot do without, besides the cycler's
-    capability: ClassVar[str] = ""
     drives: ClassVar[bool] = False  # whether it lets current flow
     interrupts: ClassVar[tuple[Interrupt, ...]] = ("abort", "repeat", "restart")
 
@@ -88,13 +87,17 @@ class StepBase(Strict):
     on_fail: Annotated[Route, Field(description="Where the run goes when it fails or overruns.")] = FAIL
     on_error: Annotated[Route, Field(description="Where the run goes when its instrument fails.")] = ABORT
     pause: Annotated[
-        Literal["stay", "park"], Field(description="In a hold: contactors stay closed, or open (park).")
+        Literal["stay", "park"],
+        Field(description="In a hold: contactors stay closed, or open (park); also in the steps inside."),
     ] = "stay"
     on_interrupt: Annotated[
         Interrupt,
         Field(description="After the daemon died in it: end the run, go on in it, repeat it, or restart the recipe."),
     ] = "abort"
-    record: Annotated[Record | None, Field(description="Which samples to keep; all when not given.")] = None
+    record: Annotated[
+        Record | None,
+        Field(description="Which samples to keep, also of the steps inside that do not say it themselves; else all."),
+    ] = None
     safety: Annotated[Narrowing | None, Field(description="Tighter bounds while it runs.")] = None
 
     @model_serializer(mode="wrap")

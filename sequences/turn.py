@@ -12,7 +12,7 @@ from sequences.recipe import MAX_STEP_RUNS, Recipe
 from sequences.record import Decision, StepRecord, StepStart
 from sequences.safety import Safety
 from sequences.sample import Sample
-from sequences.step import StepBase
+from sequences.step import Record, StepBase
 from sequences.verdict import Verdict
 
 
@@ -93,23 +93,27 @@ class Node(Protocol):
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in the run a node stands: its recipe, the names of the calls and the rounds around it, the safety blocks
-    that hold besides the run's, and whether it may drive the cycler."""
+    that hold besides the run's, whether it may drive the cycler, and what the steps around it say of samples to keep
+    and of contactors in a hold."""
 
     recipe: Recipe
     scope: str = ""
     rounds: str = ""
     safeties: tuple[Safety, ...] = ()
     owns_cycler: bool = True
+    record: Record | None = None
+    parks: bool = False
 
     def label(self, name: str) -> str:
         scope = f"{self.scope}/" if self.scope else ""
         return f"{scope}{name}{self.rounds}"
 
     def of(self, step: StepBase, attempt: int) -> Place:
-        """A step's own: narrowed by it, and labelled when it is tried again."""
+        """A step's own: narrowed by it, recorded and parked as it says, and labelled when it is tried again."""
         rounds = f"{self.rounds} (attempt {attempt + 1})" if attempt else self.rounds
         own = () if step.safety is None else (self.recipe.safety.narrowed(step.safety),)
-        return replace(self, rounds=rounds, safeties=self.safeties + own)
+        record, parks = step.record or self.record, self.parks or step.pause == "park"
+        return replace(self, rounds=rounds, safeties=self.safeties + own, record=record, parks=parks)
 
     def round(self, count: int, of: int | None) -> Place:
         label = f"{count}/{of}" if of is not None else f"{count}"

@@ -50,7 +50,8 @@ def _end(end: End, place: Place, subject: Subject, path: tuple[str | int, ...]) 
     longest = _longest(place)
     # when the condition may begin to be true: what comes at the very end comes too late
     if end.at is not None:
-        times, in_time = Range(end.at, end.at), end.at < longest
+        # at its very end it is still judged, but not at that of the run
+        times, in_time = Range(end.at, end.at), end.at <= longest and end.at < place.levels.trips["total_time"]
     else:
         first, last = end.after or 0.0, longest if end.before is None else min(end.before, longest)
         times, in_time = Range(first, last * (1.0 - _SOON) - end.hold), first + end.hold < last

@@ -23,6 +23,7 @@ from sequences.measurement import (
     Measurement,
     PowerCapability,
     PulseAt,
+    Slippage,
     StateOfHealth,
 )
 from sequences.step import (
@@ -37,6 +38,7 @@ from sequences.step import (
     Ocv,
     Publish,
     Pulse,
+    Record,
     Rest,
     SetPoint,
     SetTemperature,
@@ -85,6 +87,7 @@ class _Found:
         self._steps: dict[str, Any] = {}
         self._order: dict[str, int] = {}
         self._paths: dict[str, Path] = {}
+        self._records: dict[str, Record | None] = {}
         self._holders: dict[str, Any] = {}  # the step as written, of a step that a standard's step is made of
         for place in subject.places:
             named = [*parts_of(place.step), *([place.step] if isinstance(place.step, CapacityTest) else [])]
@@ -92,6 +95,7 @@ class _Found:
                 self._steps[part.name], self._paths[part.name] = part, place.path
                 self._order[part.name] = len(self._order)
                 self._holders[part.name] = place.step
+                self._records[part.name] = place.record
         self._written = {place.path: place.step for place in subject.places}
         self._counted = any(isinstance(m.source, _COUNTED) for m in subject.recipe.measurements)
 
@@ -120,7 +124,7 @@ class _Found:
             return isinstance(step, _OF_KIND[key])
         if isinstance(step, (CapacityTest, *INSTANT)):
             return False
-        if isinstance(source, Efficiency | FastSoh) and key in ("charge", "discharge"):
+        if isinstance(source, Efficiency | FastSoh | Slippage) and key in ("charge", "discharge"):
             return _flows(step, charging=key == "charge")
         if isinstance(source, Degradation | IcaPeak):
             return self._is_slow(step, SLOW if isinstance(source, Degradation) else SLOW_FOR_PEAKS)
@@ -211,7 +215,7 @@ class _Found:
                 f"{name}: 출력 능력은 방전 펄스에서 읽습니다. {source.number}번 펄스는 충전입니다",
             )
             yield finding("E-STEP-KIND", (*path, "pulse"), text, ("name a discharge", "방전 펄스를 쓰십시오"))
-        record = step.record
+        record = self._records[source.pulse]
         if record is not None and record.every > step.sample and record.burst < source.at:
             text = (
                 f"{name}: the record rule of {source.pulse!r} does not keep the sample {source.at:g} s into its pulse",

@@ -99,7 +99,8 @@ def _literal(literal: Literal, known: Known) -> Range:
 
 def _evaluate(node: Node, known: Known) -> Range | Truth:
     if isinstance(node, Literal):
-        return _literal(node, known)
+        # a truth is a parameter's: another run may have it otherwise
+        return MAYBE if node.dimension == DIMENSIONS["truth"] else _literal(node, known)
     if isinstance(node, Name):
         if node.name.startswith("has_") or node.name == "grade_certain":
             return MAYBE

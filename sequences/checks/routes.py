@@ -69,6 +69,10 @@ def _target(step: Step, route: Route, path: Path, around: Around, names: set[str
         text = f"{target}: a way back without an end", f"{target}: 끝나지 않는 되돌아가기입니다"
         hint = f"say how often: goto {route.target} max 3", f"횟수를 쓰십시오: goto {route.target} max 3"
         yield finding("E-ROUTE-ENDLESS", path, text, hint)
+    elif stands[0] > stands[1] and route.count:
+        text = f"{target}: a jump forward is not counted", f"{target}: 앞으로 가는 이동은 세지 않습니다"
+        hint = f"leave out `max`: goto {route.target}", f"`max` 를 빼십시오: goto {route.target}"
+        yield finding("E-ROUTE-MAX", path, text, hint)
 
 
 # ---------------------------------------------------------------------------------------------------------- ways

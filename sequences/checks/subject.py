@@ -14,7 +14,7 @@ from sequences.flow import Call, CapacityTest, Hppc, If, Parallel, Path, Step, W
 from sequences.quantity import Current
 from sequences.recipe import Recipe
 from sequences.safety import RISING, CurrentBound, Narrowing, Safety
-from sequences.step import Check, Compute, Python, WaitUntil, says
+from sequences.step import Check, Compute, Python, Record, WaitUntil, says
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Levels:
 @dataclass(frozen=True, slots=True)
 class Place:
     """A step where it stands. `around` are the safety blocks that hold there, the recipe's first and its own last;
-    `present` are the roles that an `if has_ROLE` around it has seen; `beside` tells of a branch that drives meanwhile.
+    `present` are the roles that an `if has_ROLE` around it has seen; `beside` tells of a branch that drives meanwhile;
+    `record` is the rule for its samples, its own or that of the nearest step around it.
     """
 
     step: Any
@@ -54,6 +55,7 @@ class Place:
     around: tuple[Any, ...]
     present: frozenset[str]
     beside: bool
+    record: Record | None
 
     @property
     def name(self) -> str:
@@ -68,7 +70,7 @@ class Subject:
     """A recipe, and the battery and station it is checked for where they are given.
 
     `outer` are the levels of the recipes that call it; `present` and `beside` are those of the call's place, and
-    `emptied` tells of a destructive recipe around it.
+    `emptied` tells of a destructive recipe around it, `record` of the rule for samples that holds at the call.
     """
 
     recipe: Recipe
@@ -78,13 +80,22 @@ class Subject:
     present: frozenset[str] = frozenset()
     beside: bool = False
     emptied: bool = False
+    record: Record | None = None
 
     @cached_property
     def places(self) -> list[Place]:
         """Every step as it is written; what a standard's step is made of stands at the step itself."""
         safety = self.recipe.safety
         return list(
-            _places(self.recipe.steps, ("steps",), self.outer.within(safety), (safety,), self.present, self.beside)
+            _places(
+                self.recipe.steps,
+                ("steps",),
+                self.outer.within(safety),
+                (safety,),
+                self.present,
+                self.beside,
+                self.record,
+            )
         )
 
     @cached_property
@@ -115,18 +126,20 @@ class Subject:
 
 
 def _places(
-    steps: list[Step], path: Path, levels: Levels, around: tuple[Any, ...], present: frozenset[str], beside: bool
-) -> Iterator[Place]:
+    steps: list[Step], path: Path, levels: Levels, around: tuple[Any, ...], present: frozenset[str], beside: bool,
+    outer: Record | None,
+) -> Iterator[Place]:  # fmt: skip
     for index, step in enumerate(steps):
         here = (*path, index)
         own = (*around, step.safety) if step.safety is not None else around
         inside = levels.within(step.safety)
-        yield Place(step, here, inside, own, present, beside)
+        record = step.record or outer
+        yield Place(step, here, inside, own, present, beside, record)
         driving = [drive(inner) for _, inner in written(step)] if isinstance(step, Parallel) else []
         for number, (below, inner) in enumerate(written(step)):
             seen = present | _seen(step) if below == ("then",) else present
             others = any(driving[:number] + driving[number + 1 :])
-            yield from _places(inner, (*here, *below), inside, own, seen, beside or others)
+            yield from _places(inner, (*here, *below), inside, own, seen, beside or others, record)
 
 
 def drive(steps: list[Step]) -> bool:

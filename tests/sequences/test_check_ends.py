@@ -43,7 +43,8 @@ NEVER, AT_ONCE = "E-END-UNREACHABLE", "E-END-AT-ONCE"
         (ends("total_time <= 1 h"), AT_ONCE),
         (ends("step_time >= 10 min", step=rest(duration="10 min")), NEVER),
         (ends("step_time >= 5 min", step=rest(duration="10 min")), ""),
-        (ends({"when": "soc <= 5 %", "at": "1 h"}), NEVER),
+        (ends({"when": "soc <= 5 %", "at": "61 min"}), NEVER),
+        (ends({"when": "soc <= 5 %", "at": "1 h"}), ""),  # as it gives up it is still judged
         (ends({"when": "soc <= 5 %", "at": "30 min"}), ""),
         (ends({"when": "soc <= 5 %", "after": "1 h"}), NEVER),
         (ends({"when": "soc <= 5 %", "before": "0 s"}), NEVER),

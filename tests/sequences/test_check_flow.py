@@ -64,6 +64,8 @@ def ending(then: str, name: str = "step", **more: Any) -> Data:
         ([rest("a"), group("g", ending("goto a"))], "E-ROUTE-ENDLESS", (1, "steps", 0, "ends", 0, "then")),
         ([group("g", ending("goto g"))], "E-ROUTE-ENDLESS", (0, "steps", 0, "ends", 0, "then")),
         ([cc("a", on_fail="retry 0")], "E-ROUTE-RETRY", (0, "on_fail")),
+        ([ending("goto b max 2"), rest("b")], "E-ROUTE-MAX", (0, "ends", 0, "then")),
+        ([group("g", cc("a", on_fail="goto b max 1")), rest("b")], "E-ROUTE-MAX", (0, "steps", 0, "on_fail")),
     ],
 )
 def test_every_route_leads_somewhere_and_every_way_back_is_counted(steps: list[Data], code: str, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.sequences.checking import (
+    ROLES,
     acir,
     capacity,
     cr,
@@ -23,7 +24,7 @@ from tests.sequences.checking import (
     sound,
     when,
 )
-from tests.sequences.playing import Data, call, cc, cccv, check, compute, document, parallel, repeat, rest
+from tests.sequences.playing import Data, call, cc, cccv, check, compute, document, group, parallel, repeat, rest
 
 STEPS = [
     rest("arrival"),
@@ -72,6 +73,7 @@ def measuring(kind: str, *steps: Data, **source: Any) -> Any:
         ("weakest_cell", {"until": "thinks"}, "E-STEP-KIND", "until"),
         ("self_discharge", {"first": "rest_empty", "second": "rest_full"}, "E-STEP-ORDER", "second"),
         ("self_discharge", {"first": "charge", "second": "rest_full"}, "E-STEP-KIND", "first"),
+        ("slippage", {"discharge": "rest_full"}, "E-STEP-KIND", "discharge"),
         ("insulation", {"during": "thinks"}, "E-STEP-KIND", "during"),
         ("ac_resistance", {"measured_in": "arrival"}, "E-STEP-KIND", "measured_in"),
         ("spectrum", {"eis": "acir", "of": "r0"}, "E-STEP-KIND", "eis"),
@@ -97,6 +99,7 @@ def test_a_measurement_names_steps_that_can_give_it(kind: str, source: Data, cod
         ("resistance_increase", {"pulse": "pulse", "at": "100 ms"}),
         ("cell_spread", {"rest": "points_rest", "soc": "50 %"}),
         ("self_discharge", {"first": "rest_full", "second": "rest_empty"}),
+        ("slippage", {"discharge": "twice_discharge"}),
         ("insulation", {"during": "charge"}),
         ("degradation", {"during": "slow", "mode": "lli"}),
         ("ica_peak", {"during": "slow"}),
@@ -172,6 +175,16 @@ def test_what_a_battery_can_give_is_read_in_a_discharge() -> None:
 def test_a_record_rule_keeps_what_a_pulse_is_read_at(record: Data, kept: bool) -> None:
     checked = recipe(pulse(record=record), measurements=[measurement("resistance", pulse="pulse", at="10 s")])
     assert ("E-RECORD-PULSE" not in found(checked)) == kept
+
+
+def test_a_record_rule_around_a_pulse_is_the_pulses_unless_it_has_its_own() -> None:
+    coarse, fine = {"every": "1 min"}, {"every": "100 ms"}
+    resistance = [measurement("resistance", pulse="pulse", at="10 s")]
+    assert "E-RECORD-PULSE" in found(recipe(group("g", pulse(), record=coarse), measurements=resistance))
+    assert "E-RECORD-PULSE" not in found(recipe(group("g", pulse(record=fine), record=coarse), measurements=resistance))
+    called = {**document(pulse(), roles=ROLES, measurements=resistance), "id": "called"}
+    calling = recipe({**call("c", "called"), "record": coarse}, library={"called": called})
+    assert "E-RECORD-PULSE" in found(calling)
 
 
 def test_checks_are_no_steps_to_measure() -> None:

@@ -85,6 +85,9 @@ def worked_out(text: str, **values: float | bool | None) -> float | bool | None:
         ("not there or v > 3 V", True),
         ("v / (v - 4 V)", None),  # divides by zero
         ("n * n", 9.0),
+        ("true", True),
+        ("not true", False),
+        ("false or v > 3 V", True),
     ],
 )
 def test_an_expression_comes_out_as_in_school(text: str, value: float | bool | None) -> None:
@@ -177,6 +180,7 @@ def test_units_multiply_out(text: str, dimension: str) -> None:
         "v > i", "v + i", "v - share", "share >= 1", "n + v", "hot + cold", "2 * hot", "hot / cold", "-hot", "abs(hot)",
         "hot > 5 K", "max(v, i)", "v and i", "not v", "(v > 1 V) + (v > 2 V)", "(v > 1 V) > (v > 2 V)", "there > 1",
         "v * v", "v / v / v", "avg(v > 1 V)", "C/3 > 1 V",
+        "-true", "true + 1", "true > false",
     ],
 )  # fmt: skip
 def test_units_that_do_not_fit_are_refused(text: str) -> None:
@@ -231,6 +235,7 @@ def test_a_name_that_nothing_has_is_refused() -> None:
         ("1 Volt", "E-EXPR"),
         ("v > 1 V # why", "E-EXPR"),
         ("and", "E-EXPR"),
+        ("true(v)", "E-EXPR"),
         ("v > 1 V and", "E-EXPR"),
         ("1 + " * 99 + "1", "E-EXPR-SIZE"),
         ("(" * 13 + "v" + ")" * 13, "E-EXPR-SIZE"),

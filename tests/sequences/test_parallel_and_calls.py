@@ -149,6 +149,32 @@ def test_a_jump_inside_a_branch_stays_there(dut: Dut) -> None:
     assert [label for label in player.labels if label != "c"] == ["a", "r", "a", "r"]
 
 
+# ---------------------------------------------------------------------------------- what is said around steps
+
+
+def test_what_a_step_says_of_samples_and_holds_goes_for_the_steps_inside(dut: Dut) -> None:
+    minute, second = {"every": "1 min"}, {"every": "1 s"}
+    steps = [group("g", rest("a"), rest("b", record=second), record=minute, pause="park"), rest("c")]
+    player = run(dut, *steps).start()
+    told = {}
+    while player.finish is None:
+        (leaf,) = player.program.active
+        told[leaf.step.name] = (leaf.record and leaf.record.every, leaf.parks)
+        player.after(10.0)
+    assert told == {"a": (60.0, True), "b": (1.0, True), "c": (None, False)}
+
+
+def test_it_goes_for_called_recipes_and_for_the_parts_of_whole_tests(dut: Dut) -> None:
+    outer = {**call("c", "sub"), "record": {"every": "1 min"}, "pause": "park"}
+    for inner in (rest("a"), CAPACITY):
+        (leaf,) = run(dut, outer, library=called(inner)).start().program.active
+        assert leaf.record is not None
+        assert (leaf.record.every, leaf.parks) == (60.0, True)
+    (leaf,) = run(dut, CAPACITY | {"record": {"every": "1 s"}}).start().program.active
+    assert leaf.record is not None
+    assert (leaf.record.every, leaf.parks) == (1.0, False)
+
+
 # --------------------------------------------------------------------------------------------------------------- calls
 
 

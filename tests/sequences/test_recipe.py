@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from sequences import FaultError, Recipe
 from sequences.flow import STEP_TYPES, Step
 from sequences.recipe import MAX_CALL_DEPTH, MAX_CALLS, MAX_STEP_RUNS, walk
-from tests.sequences.playing import SHIPPED, Data, call, cc, check, compute, document, group, repeat, rest
+from sequences.schema import json_schema
+from tests.sequences.playing import SHIPPED, Data, call, cc, check, choice, compute, document, group, repeat, rest
 
 Build = Callable[..., Recipe]
 STEP: TypeAdapter[Any] = TypeAdapter(Step)
@@ -342,6 +343,26 @@ def test_a_quantity_in_an_expression_means_what_it_means_alone(number: int, unit
     data = document(check("k", "voltage - $p <= 1 V"), parameters={"p": {"default": "1 V"}})
     alone = document(check("k", f"voltage - {number} {unit} <= 1 V"))
     assert first(read(data, p=f"{number} {unit}")).that.root == first(read(alone)).that.root
+
+
+def test_a_truth_may_decide_as_a_condition_or_as_a_part_of_one() -> None:
+    steps = [choice("whole", "$deep", [rest("a")]), check("part", "not $deep or soc > 10 %")]
+    data = document(*steps, parameters={"deep": {"default": True}})
+    for deep in (True, False):
+        whole, part = read(data, deep=deep).steps
+        assert whole.condition.text == str(deep).lower()  # type: ignore[union-attr]
+        assert part.that.text == f"not {str(deep).lower()} or soc > 10 %"  # type: ignore[union-attr]
+
+
+def test_a_document_says_which_schema_it_follows() -> None:
+    data = document(rest())
+    del data["schema"]
+    with pytest.raises(FaultError, match="missing key") as refused:
+        read(data)
+    assert refused.value.path == ("schema",)
+    schema = json_schema(Recipe, "recipe")
+    assert "schema" in schema["required"]
+    assert schema["properties"]["schema"]["const"] == "evaline/recipe/1"
 
 
 # ------------------------------------------------------------------------------------------------------ called recipes
