@@ -221,7 +221,62 @@ class NoBroker(Strict):
     kind: Literal["none"]
 
 
-BrokerConfig = Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discriminator="kind")]
+def _with_kind(value: Any) -> Any:
+    """A `url` alone says that it is somebody else's broker."""
+    return {"kind": "external", **value} if isinstance(value, dict) and "url" in value else value
+
+
+BrokerConfig = Annotated[
+    Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discriminator="kind")], BeforeValidator(_with_kind)
+]
+
+
+# what every broker takes as a level of a topic; the specification forbids `/`, `+` and `#` only
+SparkplugId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class SparkplugConfig(Strict):
+    """A Sparkplug B edge node beside the topics for the MES: live telemetry and state of every station."""
+
+    group_id: Annotated[SparkplugId, Field(description="First part of its name in the plant.")]
+    edge_node_id: Annotated[SparkplugId, Field(description="Second part; no other node of the group may have it.")]
+    primary_host: Annotated[
+        SparkplugId | None,
+        Field(description="The host without which data is stored instead of sent; none is waited for when empty."),
+    ] = None
+    datatype_in_data: Annotated[
+        bool, Field(description="Name the data type in every message, for hosts that do not remember it from births.")
+    ] = False
+    stored_values: Annotated[
+        int, Field(ge=0, le=1_000_000, description="How many values of each station wait for the host at most.")
+    ] = 10_000
+    broker: Annotated[
+        ExternalBroker | None, Field(description="Another broker than the one that results are published to.")
+    ] = None
+
+    @model_validator(mode="after")
+    def delivers_no_results(self) -> SparkplugConfig:
+        if self.broker is not None and self.broker.model_fields_set & Delivery.model_fields.keys():
+            raise ValueError("results and outbox belong to the line's own broker")
+        return self
+
+
+MesCommand = Literal[
+    "store", "start", "store_and_start", "hold", "resume", "suspend", "abort", "stop", "cancel", "acknowledge",
+    "reset", "clear",
+]  # fmt: skip
+
+
+class MesConfig(Strict):
+    """Who may command the line from outside, beside what the broker lets through."""
+
+    actors: Annotated[
+        dict[str, list[MesCommand]],
+        Field(description="Which `actor` may give which commands; empty: all whom the broker lets publish."),
+    ] = {}
+    clock_skew_s: Annotated[
+        float, Field(ge=0, le=3600, description="How far the clocks of MES and line may be apart, s.")
+    ] = 30.0
 
 
 class LineConfig(Strict):
@@ -292,3 +347,7 @@ def validate_line(document: Document) -> LineConfig:
         return LineConfig.model_validate(document.data)
     except ValidationError as error:
         raise first_validation_error(document, error, "E-CONFIG", LineConfig) from None
+    sparkplug: Annotated[
+        SparkplugConfig | None, Field(description="Live data for Sparkplug B hosts; none when empty.")
+    ] = None
+    mes: Annotated[MesConfig, Field(description="Who may command the line from outside.")] = MesConfig()

@@ -7,12 +7,13 @@ message after another: a sequence number is spent when its message is made, so n
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from controller.mes.reading import PayloadError as UnreadableError
+from controller.mes.reading import read_json
 from controller.sparkplug.payload import DataType, Metric, MetricValue, Payload, PayloadError, Quality, decode, encode
 
 NAMESPACE = "spBv1.0"
@@ -183,8 +184,8 @@ class EdgeNode:
 
     def leaving(self) -> None:
         """A disconnection of our own will: the death goes first, after it nothing."""
-        self._outgoing.clear()
         if self.born:
+            self._outgoing.clear()
             self._outgoing.append(self._death())
         self.connected = self.born = self.rebirth_asked = False
 
@@ -388,19 +389,13 @@ def _ms(t: float) -> int:
     return round(t * 1000)
 
 
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
 def _host_state(data: bytes) -> tuple[bool, int] | None:
     """(online, timestamp) of a STATE message; None for anything else."""
     if len(data) > MAX_STATE_BYTES:
         return None
     try:
-        state = json.loads(data, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        state = read_json(data)
+    except UnreadableError:
         return None
     if not isinstance(state, dict):
         return None

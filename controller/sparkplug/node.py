@@ -1,0 +1,260 @@
+"""The edge node on its wires: one MQTT 3.1.1 connection beside the one to the MES, fed by the stations' samples.
+
+MQTT 3.1.1 on purpose: in MQTT 5 an intentional disconnection needs a reason code that the client library hides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import aiomqtt
+import structlog
+
+from config.line import SparkplugConfig
+from controller.journal import AuditEntry
+from controller.line import Line
+from controller.mes.connection import V311, BrokerSettings, Connector, MqttClient
+from controller.mes.reading import PayloadError as UnreadableError
+from controller.mes.reading import read_json
+from controller.mes.topics import rfc3339
+from controller.sparkplug.metrics import MESSAGE, NODE_SPECS, StationMetrics, node_values
+from controller.sparkplug.session import NUMBERS, EdgeNode, Identity, Message, Refused, Write
+
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 10.0
+BURST = 20  # messages, after which others have their turn: a store of hours must not hold up the line
+BURST_PAUSE_S = 0.05
+REFUSALS_EVERY = 1.0  # s of line time between two audit lines of one station, however many refusals they count
+COMMAND_LIVES = 30.0  # s after which a command is too old to be carried out
+
+log = structlog.get_logger()
+
+Receive = Callable[[str, bytes], None]
+"""Takes a command as the MES would send it: the topic and the message."""
+
+
+class _HostGoneError(Exception):
+    """The primary host is offline: the session ends."""
+
+
+class BirthCounter:
+    """The birth and death sequence number, in a file: it goes on where the last daemon was."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last = -1
+        with suppress(OSError, ValueError):  # none yet, or damaged: then it begins anew
+            self._last = int(path.read_text(encoding="ascii"))
+
+    def next(self) -> int:
+        """The number for the next connection, durable before it is used; raises OSError."""
+        self._last = (self._last + 1) % NUMBERS
+        new = self._path.with_name(f"{self._path.name}.new")
+        with new.open("w", encoding="ascii") as file:
+            file.write(str(self._last))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+        return self._last
+
+
+class SparkplugNode:
+    """`run` it beside the line, and cancel it to end its session as it should: with a death certificate."""
+
+    def __init__(
+        self, config: SparkplugConfig, broker: BrokerSettings, line: Line, state_dir: Path, receive: Receive
+    ) -> None:
+        self._line, self._receive = line, receive
+        identity = Identity(config.group_id, config.edge_node_id, config.primary_host)
+        self._stations = {name: StationMetrics(station) for name, station in line.stations.items()}
+        self.core = EdgeNode(
+            identity,
+            NODE_SPECS,
+            {name: metrics.specs for name, metrics in self._stations.items()},
+            datatype_in_data=config.datatype_in_data,
+            keep=config.stored_values,
+        )
+        identifier = f"evaline-sparkplug-{config.group_id}-{config.edge_node_id}"
+        self._connector = Connector(replace(broker, versions=(V311,)), identifier)
+        self._births = BirthCounter(state_dir / "sparkplug_bdseq")
+        self._actor = f"sparkplug:{config.primary_host or config.group_id}"
+        self._refused: dict[str, _Refusals] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.last_error = ""
+
+    async def run(self) -> None:
+        """Follow the stations, connect and reconnect until cancelled."""
+        self.core.update_node(node_values(self._line, 0), self._now)
+        async with asyncio.TaskGroup() as group:
+            for name in self._stations:
+                group.create_task(self._follow(name))
+            group.create_task(self._stay_connected())
+
+    @property
+    def _now(self) -> float:
+        return self._line.clock.now()
+
+    # ------------------------------------------------------------------------------------------- readings
+
+    async def _follow(self, name: str) -> None:
+        metrics = self._stations[name]
+        with self._line.watching(name) as changed:
+            while True:
+                changed.clear()
+                t = self._now
+                if metrics.is_there():
+                    self.core.update(name, metrics.read(), t)
+                else:
+                    self.core.lost(name, t)
+                self.core.update_node(node_values(self._line, self.core.dropped), t)
+                self._audit_refusals()
+                self._wake.set()
+                await changed.wait()
+
+    # ------------------------------------------------------------------------------------------- connections
+
+    async def _stay_connected(self) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            bdseq = await asyncio.to_thread(self._births.next)
+            try:
+                await self._session(self.core.connecting(bdseq))
+            except* _HostGoneError:
+                log.info("sparkplug host offline", host=self.core.identity.host)
+            except* (aiomqtt.MqttError, OSError) as errors:
+                self.last_error = _first(errors)
+            self.core.disconnected()
+            if self._stopping:
+                raise asyncio.CancelledError  # an error of the disconnection took its place
+            if self._connector.accepted:
+                pause = FIRST_PAUSE_S
+            await _pause(pause)
+            pause = min(2 * pause, MAX_PAUSE_S)
+
+    async def _session(self, death: Message) -> None:
+        will = aiomqtt.Will(death.topic, death.payload, death.qos, death.retain)
+        async with self._connector.connected(will) as client:
+            await client.subscribe_all(*self.core.subscriptions)
+            self.core.subscribed(self._now)
+            self._wake.set()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._take_in(client))
+                    group.create_task(self._send(client))
+            except asyncio.CancelledError:
+                self._stopping = True
+                raise
+            finally:
+                self.core.leaving()
+                while not client.lost.done() and (message := self.core.take(self._now)) is not None:
+                    await client.publish(message.topic, message.payload, message.qos, message.retain)
+
+    async def _send(self, client: MqttClient) -> None:
+        """The only one who sends: sequence numbers go out in the order in which they were given."""
+        sent = 0
+        while True:
+            self._wake.clear()
+            while (message := self.core.take(self._now)) is not None:
+                await client.publish(message.topic, message.payload, message.qos, message.retain)
+                sent += 1
+                if sent % BURST == 0:
+                    await _pause(BURST_PAUSE_S)
+            if self.core.rebirth_asked:
+                await _pause(BURST_PAUSE_S)
+            else:
+                await self._wake.wait()
+
+    async def _take_in(self, client: MqttClient) -> None:
+        while True:
+            message = await client.received()
+            payload = message.payload if isinstance(message.payload, bytes) else b""
+            for event in self.core.received(str(message.topic), payload, message.retain, self._now):
+                match event:
+                    case Write():
+                        self._carry_out(event)
+                    case Refused():
+                        self._refuse(event)
+                    case _:
+                        raise _HostGoneError
+            client.acknowledge(message)
+            self._wake.set()
+
+    # ------------------------------------------------------------------------------------------- commands
+
+    def _carry_out(self, write: Write) -> None:
+        """Through the door of the MES's commands: the same checks, the same authority, the same audit."""
+        issued = {
+            "issued_at": rfc3339(write.time),
+            "expires_at": rfc3339(write.time + COMMAND_LIVES),
+        }
+        if write.name == MESSAGE:
+            try:
+                asked = read_json(str(write.value).encode())
+            except UnreadableError as error:
+                self._refuse(Refused(write.device, error.code, str(error)))
+                return
+            if not isinstance(asked, dict):
+                self._refuse(Refused(write.device, "E-SPARKPLUG-VALUE", f"{MESSAGE} takes a JSON object"))
+                return
+            data = {**issued, **asked}
+        elif write.value is True:
+            command = write.name.rpartition("/")[2].lower()
+            data = {**issued, "command": command, "cmd_id": f"spb-{write.device}-{command}-{write.time * 1000:.0f}"}
+        else:
+            self._refuse(Refused(write.device, "E-SPARKPLUG-VALUE", f"{write.name} takes true"))
+            return
+        message = {
+            "specversion": "1.0",
+            "type": "evaline.cmd.v1",
+            "id": str(data.get("cmd_id")),
+            "source": "/" + self.core.identity.topic("DCMD", write.device),
+            "data": {**data, "actor": self._actor},  # whoever may write to this topic may not choose who they are
+        }
+        self._receive(self._line.topics.command(write.device), json.dumps(message).encode())
+
+    def _refuse(self, refused: Refused) -> None:
+        self._refused.setdefault(refused.device if refused.device in self._stations else "", _Refusals()).add(refused)
+        self._audit_refusals()
+
+    def _audit_refusals(self) -> None:
+        for station, refusals in self._refused.items():
+            if refusals.codes and self._now >= refusals.next_line:
+                detail = {"station": station, "codes": dict(refusals.codes)}
+                entry = AuditEntry(self._now, self._actor, "sparkplug command refused", refusals.newest, detail)
+                self._line.journal.audit(entry, station)
+                refusals.codes.clear()
+                refusals.next_line = self._now + REFUSALS_EVERY
+
+
+class _Refusals:
+    """Refusals of one station that are still to be written down."""
+
+    def __init__(self) -> None:
+        self.codes: Counter[str] = Counter()
+        self.newest = ""
+        self.next_line = 0.0
+
+    def add(self, refused: Refused) -> None:
+        self.codes[refused.code] += 1
+        self.newest = refused.why
+
+
+async def _pause(seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
+def _first(error: BaseException) -> str:
+    """The text of the first error inside a group, or of what caused it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error.__cause__ or error)
