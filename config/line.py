@@ -221,14 +221,7 @@ class NoBroker(Strict):
     kind: Literal["none"]
 
 
-def _with_kind(value: Any) -> Any:
-    """A `url` alone says that it is somebody else's broker."""
-    return {"kind": "external", **value} if isinstance(value, dict) and "url" in value else value
-
-
-BrokerConfig = Annotated[
-    Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discriminator="kind")], BeforeValidator(_with_kind)
-]
+BrokerConfig = Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discriminator="kind")]
 
 
 # what every broker takes as a level of a topic; the specification forbids `/`, `+` and `#` only
@@ -253,12 +246,6 @@ class SparkplugConfig(Strict):
     broker: Annotated[
         ExternalBroker | None, Field(description="Another broker than the one that results are published to.")
     ] = None
-
-    @model_validator(mode="after")
-    def delivers_no_results(self) -> SparkplugConfig:
-        if self.broker is not None and self.broker.model_fields_set & Delivery.model_fields.keys():
-            raise ValueError("results and outbox belong to the line's own broker")
-        return self
 
 
 MesCommand = Literal[
@@ -289,6 +276,9 @@ class LineConfig(Strict):
     state_dir: Annotated[str, Field(description="Where journal, data and reports go.")] = "var"
     http: Annotated[HttpConfig, Field(description="The API of the daemon.")] = HttpConfig()
     broker: Annotated[BrokerConfig, Field(description="Where results are published.")] = EmbeddedBroker()
+    sparkplug: Annotated[
+        SparkplugConfig | None, Field(description="Live data for Sparkplug B hosts; none when empty.")
+    ] = None
     grade_rules: Annotated[str, Field(description="Which rules give the grades.")] = "default"
     grade_parameters: Annotated[
         dict[str, str | int | bool], Field(description="Thresholds of this site, in place of the rules' own.")
@@ -347,7 +337,3 @@ def validate_line(document: Document) -> LineConfig:
         return LineConfig.model_validate(document.data)
     except ValidationError as error:
         raise first_validation_error(document, error, "E-CONFIG", LineConfig) from None
-    sparkplug: Annotated[
-        SparkplugConfig | None, Field(description="Live data for Sparkplug B hosts; none when empty.")
-    ] = None
-    mes: Annotated[MesConfig, Field(description="Who may command the line from outside.")] = MesConfig()
