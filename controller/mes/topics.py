@@ -1,43 +1,39 @@
-"""What the factory sees over MQTT: topic names and payloads, all in this place.
+"""Where the factory finds what: topic names, and the one place where messages get their envelope.
 
     <enterprise>/<site>/<area>/<line>/connection               retained; the last will says `broken`
-    <enterprise>/<site>/<area>/<line>/<station>/state          retained
-    <enterprise>/<site>/<area>/<line>/<station>/result         CloudEvents, once per run
-    <enterprise>/<site>/<area>/<line>/<station>/event/<type>   CloudEvents
+    <enterprise>/<site>/<area>/<line>/{orders,wip,totals}      retained
+    <enterprise>/<site>/<area>/<line>/<station>/{info,state}   retained
+    <enterprise>/<site>/<area>/<line>/<station>/event/<type>
+    <enterprise>/<site>/<area>/<line>/<station>/result         once per run; closed by `result/ack` from the MES
+    <enterprise>/<site>/<area>/<line>/<station>/cmd            from the MES; answered on `cmd/reply`
+    <enterprise>/<site>/<area>/<line>/<station>/telemetry      QoS 0
 
-Everything essential is in the payload, so MQTT 3.1.1 suffices.
+`connection` stands at the line: one process serves all its stations over one connection, and a connection has one will.
+What the messages hold is in `messages.py`. Everything essential is in the payload, so MQTT 3.1.1 suffices.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from config.line import LineIdentity
 from controller.journal_format import OutboxMessage
+from controller.mes.messages import SCHEMA_OF, ConnectionData, EventType
 
-_KIND = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-
-
-class Payload(BaseModel):
-    """A JSON payload; readers must expect further keys in later versions."""
-
-    model_config = ConfigDict(frozen=True)
+Data = Mapping[str, Any] | BaseModel
 
 
-class Connection(Payload):
-    """Whether the daemon talks to the broker: `offline` after a clean stop, `broken` when it vanished."""
-
+class Connection(BaseModel):
     schema_version: Literal["evaline/connection/1"] = "evaline/connection/1"
     state: Literal["online", "offline", "broken"]
 
 
-class StationState(Payload):
-    """What a station does now. The state is PackML's word; the time is line time, RFC 3339."""
-
+class StationState(BaseModel):
     schema_version: Literal["evaline/state/1"] = "evaline/state/1"
     state: str
     time: str
@@ -47,50 +43,129 @@ class StationState(Payload):
     alarms: list[str] = []
 
 
-class CloudEvent(Payload):
-    """CloudEvents 1.0 in structured JSON; source and id together name the event once and for all."""
-
-    specversion: Literal["1.0"] = "1.0"
-    id: str
-    source: str
-    type: str
-    time: str
-    datacontenttype: Literal["application/json"] = "application/json"
-    data: dict[str, Any]
-
-
 class Topics:
-    """The topic names and messages of one line."""
+    """The topic names and messages of one line.
 
-    def __init__(self, line: LineIdentity) -> None:
+    `numbers` are the newest sequence numbers by station, as `JournalReader.outbox_numbers` has them: each message that
+    goes through the outbox takes the next one, and must be appended to the journal before another is made.
+    """
+
+    def __init__(self, line: LineIdentity, numbers: Mapping[str, int] | None = None) -> None:
         self.root = f"{line.enterprise}/{line.site}/{line.area}/{line.name}"
         self.connection = f"{self.root}/connection"
+        self.orders = f"{self.root}/orders"
+        self.wip = f"{self.root}/wip"
+        self.totals = f"{self.root}/totals"
+        self._numbers = Counter(numbers)
 
     def state(self, station: str) -> str:
         """Where a station's state is retained."""
         return f"{self.root}/{station}/state"
 
+    def info(self, station: str) -> str:
+        """Where what a station is and can is retained."""
+        return f"{self.root}/{station}/info"
+
+    def telemetry(self, station: str) -> str:
+        """Where a station's live values go."""
+        return f"{self.root}/{station}/telemetry"
+
     def result(self, station: str) -> str:
         """Where a station's results go."""
         return f"{self.root}/{station}/result"
 
-    def event(self, station: str, kind: str) -> str:
-        """Where a station's events of one kind go; ValueError for a kind that some broker would choke on."""
-        if not _KIND.fullmatch(kind):
-            raise ValueError(f"event kind {kind!r} is not made of a-z 0-9 _ - .")
+    def result_ack(self, station: str) -> str:
+        """Where the MES says which results it has stored."""
+        return f"{self.root}/{station}/result/ack"
+
+    def command(self, station: str) -> str:
+        """Where a station takes commands; `+` for all stations."""
+        return f"{self.root}/{station}/cmd"
+
+    def reply(self, station: str) -> str:
+        """Where a station answers commands."""
+        return f"{self.root}/{station}/cmd/reply"
+
+    def event(self, station: str, kind: EventType) -> str:
+        """Where a station's events of one kind go."""
         return f"{self.root}/{station}/event/{kind}"
 
-    def result_message(self, station: str, run: str, t: float, result: dict[str, Any]) -> OutboxMessage:
+    def station_of(self, topic: str) -> str:
+        """The station that a topic belongs to; empty when it is none of this line's."""
+        prefix, station = f"{self.root}/", topic.removeprefix(f"{self.root}/").split("/")[0]
+        return station if topic.startswith(prefix) and "/" in topic.removeprefix(prefix) else ""
+
+    # messages through the outbox
+
+    def result_message(self, station: str, run: str, t: float, result: Data, order: str | None = None) -> OutboxMessage:
         """The message with a run's final result; its id follows from the run, so repeats are recognised."""
-        return self._message(self.result(station), station, f"{run}.result", "evaline.result.v1", t, result)
+        actor = result.get("author") if isinstance(result, Mapping) else None
+        return self._message(
+            self.result(station), station, f"{run}.result", "evaline.result.v1", t, result, order or run, actor
+        )
 
-    def event_message(self, station: str, kind: str, id: str, t: float, data: dict[str, Any]) -> OutboxMessage:
+    def event_message(
+        self, station: str, kind: EventType, id: str, t: float, data: Data,
+        *, correlation: str | None = None, actor: str | None = None,
+    ) -> OutboxMessage:  # fmt: skip
         """A message about something that happened; the id must be unique in the station and the same on every try."""
-        return self._message(self.event(station, kind), station, id, f"evaline.{kind}.v1", t, data)
+        return self._message(self.event(station, kind), station, id, f"evaline.{kind}.v1", t, data, correlation, actor)
 
-    def _message(self, topic: str, station: str, id: str, kind: str, t: float, data: dict[str, Any]) -> OutboxMessage:
-        event = CloudEvent(id=id, source=f"/{self.root}/{station}", type=kind, time=rfc3339(t), data=data)
-        return OutboxMessage(topic, event.model_dump(mode="json"), qos=1, retain=False, id=id)
+    def reply_message(self, station: str, id: str, t: float, data: Data, *, correlation: str | None) -> OutboxMessage:
+        """The answer to a command."""
+        return self._message(self.reply(station), station, id, "evaline.reply.v1", t, data, correlation, None)
+
+    def _message(
+        self, topic: str, station: str, id: str, kind: str, t: float, data: Data,
+        correlation: str | None, actor: str | None,
+    ) -> OutboxMessage:  # fmt: skip
+        self._numbers[station] += 1
+        payload = self.envelope(f"/{self.root}/{station}", id, kind, t, data, self._numbers[station],
+                                correlation=correlation, actor=actor)  # fmt: skip
+        return OutboxMessage(topic, payload, qos=1, retain=False, id=id)
+
+    # messages of which only the newest counts
+
+    def retained(
+        self, station: str | None, kind: Literal["info", "state", "orders", "wip", "totals"], t: float, data: Data
+    ) -> dict[str, Any]:
+        """The payload that is retained about a station, or about the line; its sequence number is the newest one given
+        by then, so that a reader sees whether the last messages have reached it."""
+        source = f"/{self.root}/{station}" if station else f"/{self.root}"
+        number = self._numbers[station] if station else None
+        return self.envelope(source, f"{kind}.{t:.3f}", f"evaline.{kind}.v1", t, data, number)
+
+    def connection_payload(self, state: Literal["online", "offline", "broken"], t: float) -> dict[str, Any]:
+        """What is retained about the connection itself; that of a last will is as old as the connection."""
+        id = f"connection.{state}.{t:.3f}"
+        return self.envelope(f"/{self.root}", id, "evaline.connection.v1", t, ConnectionData(state=state), None)
+
+    def telemetry_payload(self, station: str, t: float, data: Data) -> dict[str, Any]:
+        """Live values; they have no sequence number, since their loss is allowed."""
+        source = f"/{self.root}/{station}"
+        return self.envelope(source, f"telemetry.{t:.3f}", "evaline.telemetry.v1", t, data, None)
+
+    def envelope(
+        self, source: str, id: str, kind: str, t: float, data: Data, number: int | None,
+        *, correlation: str | None = None, actor: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """CloudEvents 1.0 in structured JSON: every message of ours passes here."""
+        optional = {
+            "sequence": None if number is None else f"{number:010d}",
+            "correlationid": correlation,
+            "actor": actor,
+        }
+        return {
+            "specversion": "1.0",
+            "id": id,
+            "source": source,
+            "type": kind,
+            "time": rfc3339(t),
+            "datacontenttype": "application/json",
+            "dataschema": SCHEMA_OF[kind],
+            **{name: value for name, value in optional.items() if value is not None},
+            "data": data.model_dump(mode="json") if isinstance(data, BaseModel) else dict(data),
+        }
 
 
 def rfc3339(t: float) -> str:
