@@ -30,6 +30,10 @@ class Clock(Protocol):
         """Line time, seconds since the Unix epoch."""
         ...
 
+    def not_before(self, t: float) -> None:
+        """Go on from `t` where line time stands before it: it never goes back, in one life of a journal."""
+        ...
+
     async def sleep_until(self, t: float) -> None: ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -50,6 +54,9 @@ class PacedClock:
 
     def now(self) -> float:
         return self._start + (time.monotonic() - self._origin) * self._rate
+
+    def not_before(self, t: float) -> None:
+        self._start += max(0.0, t - self.now())
 
     async def sleep_until(self, t: float) -> None:
         await asyncio.sleep(max(0.0, (t - self.now()) / self._rate))
@@ -82,6 +89,11 @@ class JumpingClock:
 
     def now(self) -> float:
         return self._now
+
+    def not_before(self, t: float) -> None:
+        if t > self._now:
+            self._now = t
+            self._publish()
 
     async def sleep_until(self, t: float) -> None:
         if t <= self._now:

@@ -72,6 +72,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         listener = stack.enter_context(_listener(config.http))
         journal = Journal.open(state_dir / "journal.db")
         stack.push_async_callback(journal.close)
+        _go_on_from(journal, clock)
         wires = Wires()
         line = Line(config, clock, journal, lambda name: wires, models, rules, state_dir)
         settings, broker = await _broker(config, state_dir, stack)
@@ -104,6 +105,14 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         await reports.catch_up()
         log.info("stopped", outputs_off=off)
         return off and not crashed
+
+
+def _go_on_from(journal: Journal, clock: Clock) -> None:
+    """Line time never goes back, though a rate or a jump had it ahead of the wall, or somebody set the wall back."""
+    newest, now = journal.newest_time(), clock.now()
+    if newest is not None and newest > now:
+        log.warning("line time goes on from the journal, ahead of the clock", seconds=round(newest - now, 3))
+        clock.not_before(newest)
 
 
 async def _serve_line(line: Line, stop: asyncio.Event, background: Background) -> bool:

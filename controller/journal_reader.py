@@ -79,6 +79,12 @@ class JournalReader:
         ]
 
     @_explained
+    def newest_time(self) -> float | None:
+        """Line time of the newest events; None where there are none."""
+        ((newest,),) = self._query("SELECT max(t) FROM (SELECT t FROM events ORDER BY seq DESC LIMIT 100)")
+        return None if newest is None else float(newest)
+
+    @_explained
     def history(self, run: str) -> list[StoredEvent]:
         """Everything a run has but its samples, in order."""
         told = "SELECT t, station, run, kind, body, seq, hash FROM events WHERE run = ? AND kind NOT IN (?, ?)"

@@ -91,3 +91,21 @@ def test_a_paced_clock_runs_at_its_rate() -> None:
     asyncio.run(fast.sleep(1000.0))
     assert fast.now() - fast_start >= 1000.0
     assert slow.now() - slow_start < 1000.0
+
+
+def test_line_time_goes_on_from_a_later_moment_and_never_back() -> None:
+    paced, jumping = PacedClock(2.0), JumpingClock()
+    for clock in (paced, jumping):
+        start = clock.now()
+        clock.not_before(start + 1000.0)
+        assert start + 1000.0 <= clock.now() < start + 1100.0
+        clock.not_before(start)
+        assert clock.now() >= start + 1000.0
+
+
+def test_a_later_start_is_on_the_shared_page(tmp_path: Path) -> None:
+    page = tmp_path / "clock"
+    create_page(page)
+    clock = JumpingClock(page=page)
+    clock.not_before(clock.now() + 3600.0)
+    assert JumpingClock(page=page).now() == clock.now()
