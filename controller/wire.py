@@ -73,7 +73,10 @@ def load_wired_line(path: Path) -> LineConfig:
     for station, config in line.stations.items():
         for key, instrument in config.instruments.items():
             place = ("stations", station, "instruments", key)
-            entry = CATALOG.get(instrument.driver)
+            try:
+                entry = CATALOG.get(instrument.driver)
+            except ConfigError as error:  # another package's, and something is wrong with it
+                raise document.error("E-CONFIG", (*place, "driver"), str(error)) from None
             if entry is None:
                 known = ", ".join(sorted(CATALOG))
                 message = f"there is no driver {instrument.driver!r}; known are {known}"

@@ -1,6 +1,6 @@
 """Talks to instruments: links carry bytes and registers, drivers turn them into roles."""
 
-from drivers.catalog import CATALOG, DriverEntry
+from drivers.catalog import CATALOG, DriverEntry, Probe, Setting
 from drivers.errors import (
     AnswerError,
     ConfigError,
@@ -20,5 +20,7 @@ __all__ = [
     "IdentityError",
     "InstrumentError",
     "LinkError",
+    "Probe",
+    "Setting",
     "SettingError",
 ]

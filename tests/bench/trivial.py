@@ -52,6 +52,9 @@ class _Instrument:
         self._battery = battery
 
     async def connect(self) -> Identity:
+        return await self.identify()
+
+    async def identify(self) -> Identity:
         return Identity("bench", type(self).__name__, "1", "1")
 
     async def close(self) -> None:
