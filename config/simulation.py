@@ -85,6 +85,16 @@ class SimulatedBattery(Strict):
         float, Field(ge=0, description="From each pole to the chassis: an insulation tester has to charge it first.")
     ] = 0.2
     label_readable: Annotated[bool, Field(description="Whether a code reader can read the label.")] = True
+    open_tap: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(
+            description="The cell, from 0, behind which the BMS's sense lead is open: it reads nothing, the next both."
+        ),
+    ] = None
+    swapped_taps: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(description="The cell, from 0, whose sense lead is exchanged with the next cell's."),
+    ] = None
     bms_code: Annotated[
         str | None,
         Field(
@@ -104,17 +114,38 @@ class SimulatedBattery(Strict):
     ] = 0.0
 
 
+# of the wire, of what an instrument measures, of the instrument itself; docs/simulators.md tells what each of them is
 FaultKind = Literal[
     "silent",
+    "lost",
+    "late",
+    "delay",
+    "slow",
+    "duplicate",
+    "truncated",
     "garbage",
-    "wrong_identity",
-    "refuse",
     "drop",
+    "refuse",
+    "moved",
+    "wrong_unit",
+    "crc",
+    "busy",
+    "stuck",
+    "drift",
+    "sign_flip",
+    "polarity_reversed",
+    "open_lead",
+    "range_clip",
+    "overrange",
     "nan",
+    "wrong_identity",
+    "reboot",
+    "watchdog_trip",
+    "error_overflow",
     "output_refuses_off",
+    "contactor_welded",
     "estop",
     "door",
-    "late",
     "breakdown",
     "alarm",
     "protected",
@@ -123,16 +154,53 @@ FaultKind = Literal[
     "fahrenheit",
 ]
 
+FaultEvent = Literal[
+    "query",
+    "output_on",
+    "output_off",
+    "charge",
+    "discharge",
+    "contactor_closed",
+    "contactor_open",
+]
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class Fault(Strict):
-    """One misbehaviour of one simulated instrument from a moment on, in seconds of line time after the start."""
+    """One misbehaviour of one simulated instrument, from a moment of line time on or from an event on."""
 
     instrument: Annotated[str, Field(description="Which instrument, by its role.")]
     kind: Annotated[FaultKind, Field(description="What it does.")]
-    at_s: Annotated[float, Field(ge=0, description="When it begins, s of line time after the start.")] = 0.0
-    duration_s: Annotated[
-        Annotated[float, Field(gt=0)] | None, Field(description="How long it lasts, s; for good when not given.")
+    at_s: Annotated[Seconds, Field(description="When it begins, s of line time after the start, or after `on`.")] = 0.0
+    on: Annotated[
+        FaultEvent | None,
+        Field(description="What it waits for: a `query` to this instrument, or something that happens at the station."),
     ] = None
+    nth: Annotated[int, Field(ge=1, description="At which time that this happens, from 1.")] = 1
+    duration_s: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Field(description="How long it lasts, s; for good when not given, but a reboot takes 10 s."),
+    ] = None
+    value: Annotated[
+        Annotated[float, Field(allow_inf_nan=False)] | None,
+        Field(description="How much, for kinds that have a size; see docs/simulators.md."),
+    ] = None
+
+
+class DrawnFaults(Strict):
+    """Faults drawn from the line's seed: each instrument has its own, one after the other."""
+
+    mean_interval_s: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="From the end of one to the next, s of line time, mean.")
+    ]
+    mean_duration_s: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="How long one lasts, s of line time, mean.")
+    ] = 10.0
+    kinds: Annotated[
+        list[FaultKind], Field(description="Which, of those that an instrument can have; all of them when empty.")
+    ] = []
+    instruments: Annotated[list[str], Field(description="Which instruments, by role; all when empty.")] = []
 
 
 class SimulatedStation(Strict):
@@ -141,6 +209,7 @@ class SimulatedStation(Strict):
     battery: Annotated[SimulatedBattery, Field(description="The battery on it.")]
     ambient_degc: Annotated[float, Field(description="Air around it, degC.")] = 25.0
     faults: Annotated[list[Fault], Field(description="What goes wrong.")] = []
+    drawn_faults: Annotated[DrawnFaults | None, Field(description="What goes wrong by chance.")] = None
 
 
 class SimulationConfig(Strict):

@@ -9,11 +9,12 @@ The capacity throughput before the test is not known to the simulation: 25 full 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from config.dut import DutModel
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.modbus import IllegalAddressError, Registers, answer
 from simulators.world import World
 
@@ -25,7 +26,7 @@ FRAME_PERIOD_MS = 100
 
 CAN_ALIVE, BMS_AWAKE = 1 << 0, 1 << 2
 CELL_OVERVOLTAGE, CELL_UNDERVOLTAGE, OVERTEMPERATURE, UNDERTEMPERATURE, OVERCURRENT = (1 << bit for bit in range(5))
-INSULATION, CAN_TIMEOUT, SENSOR_BROKEN = 1 << 5, 1 << 6, 1 << 8
+INSULATION, CAN_TIMEOUT, CONTACTOR_WELDED, SENSOR_BROKEN = (1 << bit for bit in range(5, 9))
 
 OVERVOLTAGE_MARGIN_V, UNDERVOLTAGE_MARGIN_V = 0.05, 0.2
 TEMPERATURE_MARGIN_DEGC = 5.0
@@ -39,14 +40,25 @@ TEMPERATURES = range(300, 332)
 
 
 class BmsGateway(Registers):
-    """Faults: `nan` is a battery whose CAN has gone quiet, `wrong_identity` another map version."""
+    """The gateway in front of the battery's BMS."""
 
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "open_lead", "range_clip", "overrange"),
+        "nan": "The battery's CAN has gone quiet.",
+        "wrong_identity": "Another map version.",
+        "contactor_welded": "The BMS reports a welded contactor; nothing is.",
+    }
     idle_timeout_s = 0.0
 
     def __init__(self, world: World, model: DutModel) -> None:
         self.world = world
-        self.model = model
         self.faults: Faults = frozenset()
+        self.connect(model)
+
+    def connect(self, model: DutModel) -> None:
+        """The battery that is there now."""
+        world = self.world
+        self.model = model
         self.cell_count = model.series_cells
         sensors = min(MAX_SENSORS, max(1, model.series_cells // model.cells_per_module))
         self.broken_sensors = {index for index in range(sensors) if index == world.broken_thermistor}
@@ -90,7 +102,7 @@ class BmsGateway(Registers):
         if self._quiet:
             # the lowest and highest cell are unknown as cells are; their indices have no such value and read 0
             return [*head, 0, 0xFFFF, 0, 0, 0, 0, 0, 0xFFFF, 0, 0, 0, *_u32(CAN_TIMEOUT), NO_CELL, NO_CELL, 0, 0]
-        cells = world.cell_voltages()
+        cells = world.tap_voltages()
         lowest, highest = int(np.argmin(cells)), int(np.argmax(cells))
         throughput = self._throughput_ah()
         return [
@@ -113,7 +125,7 @@ class BmsGateway(Registers):
         ]
 
     def _cell_words(self) -> list[int]:
-        millivolts = np.rint(self.world.cell_voltages() * 1000).clip(0, NO_CELL - 1).astype(int)
+        millivolts = np.rint(self.world.tap_voltages() * 1000).clip(0, NO_CELL - 1).astype(int)
         known = [] if self._quiet else millivolts.tolist()
         return (known + [NO_CELL] * MAX_CELLS)[:MAX_CELLS]
 
@@ -149,6 +161,7 @@ class BmsGateway(Registers):
             UNDERTEMPERATURE: temperatures.min() < model.temperature_min_degc - TEMPERATURE_MARGIN_DEGC,
             OVERCURRENT: abs(current) > OVERCURRENT_FACTOR * most,
             INSULATION: world.insulation_ohm < insulation_limit,
+            CONTACTOR_WELDED: "contactor_welded" in self.faults,
             SENSOR_BROKEN: bool(self.broken_sensors),
         }
         return sum(bit for bit, present in found.items() if present)

@@ -27,6 +27,7 @@ MODEL = "BT 20500-90"
 LOCATION_FREE, LOCATION_LOCAL, LOCATION_ETHERNET, LOCATION_TIMED_OUT = 0x00, 0x01, 0x14, 0x1C
 # bits of the device state, register 505
 STATE_OUTPUT, STATE_REMOTE, STATE_SINK, STATE_ALARM, STATE_CAUSE_SINK = 7, 11, 12, 15, 31
+STATE_2_NEGATIVE_VOLTAGE, STATE_2_POLARITY = 7, 12
 STATE_REGULATION = {"off": 0, "CV": 0 << 9, "CC": 2 << 9, "CP": 3 << 9}
 STATE_ALARMS = {
     Alarm.OVERVOLTAGE: 16,
@@ -219,9 +220,12 @@ class Bt20000(EaSupply):
         return state | sum(1 << bit for bit in bits)
 
     def state_2(self) -> int:
-        """Register 511: the Ah setpoints that are reached."""
+        """Register 511: the Ah setpoints that are reached, and a voltage of the wrong sign."""
         latched = {cause for cause in self.alarms if isinstance(cause, AhLimit)}
-        return sum(1 << limit.bit for limit in latched | self.ah_limits_reached())
+        bits = {limit.bit for limit in latched | self.ah_limits_reached()}
+        if self.world.terminal().voltage < 0:
+            bits |= {STATE_2_NEGATIVE_VOLTAGE, STATE_2_POLARITY}
+        return sum(1 << bit for bit in bits)
 
     def _location(self) -> int:
         if self.local:

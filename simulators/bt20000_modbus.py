@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import ClassVar
 
 from simulators.bt20000 import MODEL, AhLimit, Bt20000
 from simulators.ea_events import Action, Event
 from simulators.ea_quantities import OutOfRangeError, Quantity
 from simulators.ea_registers import TEXT_WORDS, Coil, Value, Words, long, percent, single, text, word
-from simulators.ea_supply import Alarm, RefusedError
-from simulators.faults import Faults
+from simulators.ea_supply import Alarm, EaSupply, RefusedError
+from simulators.faults import Faults, Texts
 from simulators.modbus import READ_COILS, IllegalAddressError, IllegalValueError, ModbusError, Registers, answer
 from simulators.world import World
 
@@ -103,10 +104,14 @@ class InLocalError(ModbusError):
 
 
 class BtInstrument(Registers):
-    """The battery tester behind its register list.
+    """The battery tester behind its register list."""
 
-    Faults: `wrong_identity` is another serial number, `nan` reads the end of the scale and floats that are no numbers.
-    """
+    FAULTS: ClassVar[Texts] = {
+        **EaSupply.FAULTS,
+        "polarity_reversed": "Voltages have no sign here: bits 7 (negative voltage) and 12 (polarity) of register 511.",
+        "sign_flip": "Currents have no sign here: bit 12 (sink) of register 505 is wrong.",
+        "nan": "Actual values read the end of the scale, floats are not numbers.",
+    }
 
     def __init__(self, world: World, serial: str) -> None:
         self.device = Bt20000(world, serial)
@@ -138,6 +143,9 @@ class BtInstrument(Registers):
 
     def elapse(self) -> None:
         self.device.elapse()
+
+    def power_off(self) -> None:
+        self.device.power_off()
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
         """In its Limited compliance with Modbus a coil is answered as the two bytes that would write it."""

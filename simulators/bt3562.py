@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from simulators.faults import Faults
-from simulators.hioki import ExecutionError, HiokiInterface, action, number, query
+from simulators.faults import Faults, Texts
+from simulators.hioki import LIFTED, METER_FAULTS, ExecutionError, HiokiInterface, action, number, query
 from simulators.scpi import Handler
 from simulators.world import World
 
@@ -69,10 +70,7 @@ MODELS = {"BT3562": VOLTAGE_RANGES, "BT3562A": (*VOLTAGE_RANGES, Range(100.0, 3,
 
 
 class Bt3562:
-    """The meter on cells `first`..`last` of the battery (from 0), or with open probes.
-
-    Faults: `wrong_identity` is another model, `nan` lifts the probes.
-    """
+    """The meter on cells `first`..`last` of the battery (from 0), or with open probes."""
 
     def __init__(self, world: World, cells: tuple[int, int] | None, seed: int, model: str = "BT3562") -> None:
         self.world = world
@@ -117,7 +115,7 @@ class Bt3562:
     def _reading(
         self, quantity: Callable[[int, int], float], ranges: tuple[Range, ...], chosen: Range
     ) -> tuple[Range, str]:
-        if self.cells is None or "nan" in self.faults or not self.world.plugged:
+        if self.cells is None or not self.faults.isdisjoint(LIFTED) or not self.world.plugged:
             return chosen, chosen.fault()
         true = quantity(*self.cells)
         if self.autorange:
@@ -132,6 +130,8 @@ def _fitting(ranges: tuple[Range, ...], value: float) -> Range | None:
 
 class Bt3562Instrument(HiokiInterface[Bt3562]):
     """The meter with its text interface."""
+
+    FAULTS: ClassVar[Texts] = METER_FAULTS
 
     def __init__(self, world: World, cells: tuple[int, int] | None, seed: int, model: str = "BT3562") -> None:
         super().__init__(Bt3562(world, cells, seed, model))

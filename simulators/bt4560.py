@@ -22,11 +22,22 @@ import cmath
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from simulators.faults import Faults
-from simulators.hioki import CommandError, ExecutionError, HiokiInterface, action, number, one_of, query
+from simulators.faults import Faults, Texts
+from simulators.hioki import (
+    LIFTED,
+    METER_FAULTS,
+    CommandError,
+    ExecutionError,
+    HiokiInterface,
+    action,
+    number,
+    one_of,
+    query,
+)
 from simulators.scpi import Handler
 from simulators.world import World
 
@@ -55,7 +66,7 @@ class Meter:
 
 
 class Bt4560:
-    """The meter on cells `first`..`last` of the battery, from 0. Faults: `nan` lifts its probes."""
+    """The meter on cells `first`..`last` of the battery, from 0."""
 
     def __init__(
         self, world: World, cells: tuple[int, int], seed: int, meter: Meter, ended: Callable[[], None]
@@ -144,7 +155,7 @@ class Bt4560:
         return self._values[self.function]
 
     def _measure(self) -> None:
-        if "nan" in self.faults or not self.world.plugged:
+        if not self.faults.isdisjoint(LIFTED) or not self.world.plugged:
             self._show(None, FAULT, FAULT)
             return
         voltage = self.world.voltage_between(*self.cells)
@@ -176,6 +187,8 @@ class Bt4560:
 
 class Bt4560Instrument(HiokiInterface[Bt4560]):
     """The meter with its text interface."""
+
+    FAULTS: ClassVar[Texts] = METER_FAULTS
 
     def __init__(
         self, world: World, cells: tuple[int, int], seed: int, meter: Meter | None = None, model: str = MODELS[0]

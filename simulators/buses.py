@@ -25,6 +25,24 @@ class Bus:
         return any(port.refused for port in self.ports)
 
     @property
+    def restarting(self) -> bool:
+        """Nobody alone takes a bus down."""
+        return all(port.restarting for port in self.ports)
+
+    @property
+    def moved(self) -> bool:
+        return any(port.moved for port in self.ports)
+
+    @property
+    def delay_s(self) -> float:
+        return max(port.delay_s for port in self.ports)
+
+    @property
+    def starts(self) -> int:
+        """The wire outlives every restart of what is on it."""
+        return 0
+
+    @property
     def idle_timeout_s(self) -> float:
         return min(filter(None, (port.idle_timeout_s for port in self.ports)), default=0.0)
 
@@ -71,6 +89,7 @@ class ServerConversation:
     def receive(self, data: bytes) -> bytes:
         for port in self._ports:
             port.timeline.catch_up()
+            port.board.queried()
         answer: Callable[[], bytes] = partial(self._face.receive, data)
         for wire in self._wires:
             answer = partial(wire.exchange, answer, self._terminator)

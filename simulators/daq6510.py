@@ -42,18 +42,23 @@ class Reading:
 class Daq6510:
     """The multimeter; `wired` channels have thermocouples on cells spread evenly over the battery, in order.
 
-    Faults: `nan` breaks every sensor; `wrong_identity` is for the protocol face. `broken` channels read open.
+    `broken` channels read open.
     """
 
     def __init__(self, world: World, serial: str, wired: Sequence[int]) -> None:
         self.world = world
         self.serial = serial
         self.faults: Faults = frozenset()
-        last_cell = len(world.cell_temperatures()) - 1
-        cells = np.linspace(0, last_cell, len(wired)).round().astype(int)
-        self._cells = dict(zip(wired, cells.tolist(), strict=True))
+        self._wired = tuple(wired)
+        self.connect()
         self.broken: set[int] = set()
         self.reset()
+
+    def connect(self) -> None:
+        """Glue the sensors to the battery that is there now."""
+        last_cell = len(self.world.cell_temperatures()) - 1
+        cells = np.linspace(0, last_cell, len(self._wired)).round().astype(int)
+        self._cells = dict(zip(self._wired, cells.tolist(), strict=True))
 
     def reset(self) -> None:
         self.functions = dict.fromkeys(CHANNELS, VOLTAGE)
@@ -84,5 +89,6 @@ class Daq6510:
         if channel is None or channel not in self._cells or channel in self.broken or "nan" in self.faults:
             return Reading(channel or 0, OPEN, unit, now)
         temperature = float(self.world.cell_temperatures()[self._cells[channel]])
+        temperature = min(temperature, OPEN)
         value = SEEBECK_V_PER_K * (temperature - TERMINAL_DEGC) if function == VOLTAGE else temperature
         return Reading(channel, value, unit, now)

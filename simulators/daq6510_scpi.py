@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import ClassVar
 
 from simulators.daq6510 import MAX_SCANS, TEMPERATURE, VOLTAGE, Daq6510, Reading
 from simulators.daq6510_parameters import channel_list, channel_text, number_text, one_of, value_text
-from simulators.faults import Faults
+from simulators.faults import Texts, measured
 from simulators.scpi import Handler
 from simulators.scpi_interface import (
     ERRORS,
@@ -67,18 +68,17 @@ NUMBERS = {
 class DaqInstrument(ScpiInterface):
     """The multimeter with what its SCPI interface remembers; every connection gets its own face on it."""
 
+    FAULTS: ClassVar[Texts] = {
+        **ScpiInterface.FAULTS,
+        **measured("stuck", "drift", "sign_flip", "range_clip", "overrange"),
+        "nan": "Every sensor is broken: 9.9E+37.",
+    }
+    device: Daq6510
+
     def __init__(self, world: World, serial: str, channels: Sequence[int]) -> None:
         self.device = Daq6510(world, serial, channels)
         self._kept: dict[tuple[str, int | None], str] = {}
         super().__init__()
-
-    @property
-    def faults(self) -> Faults:
-        return self.device.faults
-
-    @faults.setter
-    def faults(self, faults: Faults) -> None:
-        self.device.faults = faults
 
     # --- commands ----------------------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from typing import ClassVar
 
 from simulators.ea_events import Action, Event, default_watches, present
 from simulators.ea_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.world import Source, World
 
 MONITOR_RANGE_S = (1, 36000)
@@ -41,16 +42,19 @@ class RefusedError(Exception):
 
 
 class EaSupply:
-    """The device at the terminals of a simulated battery. Volts, amperes and watts; positive charges the battery.
+    """The device at the terminals of a simulated battery. Volts, amperes and watts; positive charges the battery."""
 
-    Faults: `wrong_identity` and `nan` are for the protocol face, `output_refuses_off` keeps the output on although it
-    is told to switch off.
-    """
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "polarity_reversed", "open_lead", "range_clip", "overrange"),
+        "wrong_identity": "Another serial number.",
+        "output_refuses_off": "The output stays on although it is told to switch off.",
+        "watchdog_trip": "The communication watchdog runs out, whatever traffic there is: remote control is left.",
+    }
 
     def __init__(self, world: World, serial: str) -> None:
         self.world = world
         self.serial = serial
-        self.faults: Faults = frozenset()
+        self._faults: Faults = frozenset()
         self.remote = False
         self.local = False
         self.output_on = False
@@ -67,6 +71,21 @@ class EaSupply:
         self.timed_out = False
         self._last_traffic = world.now()
         self._next_protection_check = math.inf
+
+    @property
+    def faults(self) -> Faults:
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        begun, self._faults = faults - self._faults, faults
+        if "watchdog_trip" in begun and self.remote:
+            self._lose_contact()
+
+    def power_off(self) -> None:
+        """Nothing holds the output any more."""
+        self.output_on = False
+        self.world.drive(None)
 
     # --- control -----------------------------------------------------------------------------------------------
 
@@ -183,11 +202,14 @@ class EaSupply:
     def elapse(self) -> None:
         now = self.world.now()
         if self.monitor_on and self.remote and now >= self._last_traffic + self.monitor_timeout_s:
-            self.timed_out = True
-            self.leave_remote()
+            self._lose_contact()
         if now >= self._next_protection_check:
             self._next_protection_check = now + PROTECTION_PERIOD_S
         self._supervise()
+
+    def _lose_contact(self) -> None:
+        self.timed_out = True
+        self.leave_remote()
 
     def _supervise(self) -> None:
         """Trip on what exceeds its protection: the output goes off and the alarm stays until acknowledged."""

@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.scpi import LineBuffer
 from simulators.world import World
 
 LOWEST_DEGC, HIGHEST_DEGC = -70.0, 170.0
+# where its display ends
+SHOWN_DEGC = 999.9
 REFRIGERATION_ALARM = 8
 
 OFF, STANDBY, CONSTANT = "OFF", "STANDBY", "CONSTANT"
@@ -48,11 +51,7 @@ class RefusalError(Exception):
 
 
 class P300:
-    """One chamber around the battery of `world`.
-
-    Faults: `alarm` is a refrigeration failure, `protected` a panel that forbids settings; `wrong_identity` is another
-    controller.
-    """
+    """One chamber around the battery of `world`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -94,7 +93,7 @@ class P300:
             raise RefusalError(REFUSED_QUERIES[name])
         if option not in ("", "DETAIL"):
             raise RefusalError("PARA ERR")
-        air = self.world.chamber_degc
+        air = min(max(self.world.chamber_degc, -SHOWN_DEGC), SHOWN_DEGC)
         match name:
             case "ROM":
                 return "P300 1.00"
@@ -166,6 +165,13 @@ class P300:
 class P300Bus:
     """The chambers on one line by their addresses; one at address None is alone on it, without addresses."""
 
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "range_clip", "overrange"),
+        "alarm": "A refrigeration failure: the chamber stands by.",
+        "protected": "The panel forbids settings: `NA:PROTECT ON`.",
+        "wrong_identity": "Another controller.",
+    }
+
     terminator = b"\r\n"
     idle_timeout_s = 0.0
 
@@ -183,6 +189,10 @@ class P300Bus:
         self._faults = faults
         for chamber in self.chambers.values():
             chamber.faults = faults
+
+    def power_off(self) -> None:
+        for chamber in self.chambers.values():
+            chamber.world.set_chamber(None)
 
     def status_byte(self) -> int:
         """A serial line has no serial poll."""

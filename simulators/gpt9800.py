@@ -25,8 +25,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.scpi import CommandTable, Handler, LineBuffer
 from simulators.unasked import Unasked
 from simulators.world import World
@@ -77,11 +78,7 @@ class Reading:
 
 
 class Gpt9800:
-    """The tester between both poles and the chassis.
-
-    Faults: `nan` lifts its leads, `breakdown` is a flashover, `output_refuses_off` keeps the test voltage on;
-    `wrong_identity` is for the protocol face.
-    """
+    """The tester between both poles and the chassis."""
 
     def __init__(self, world: World, ended: Callable[[], None]) -> None:
         """`ended` is called when a test has come to its end."""
@@ -170,6 +167,15 @@ class Gpt9800:
 
 class GptInstrument:
     """The tester with what its serial interface remembers."""
+
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "range_clip"),
+        "overrange": "No end of insulation: 9999 Mohm.",
+        "nan": "Its leads are off: 9999 Mohm, and no capacitance to charge.",
+        "breakdown": "A flashover at the end of the ramp: FAIL.",
+        "output_refuses_off": "The test voltage stays on.",
+        "wrong_identity": "A model without this test.",
+    }
 
     terminator = b"\r\n"
     idle_timeout_s = 0.0

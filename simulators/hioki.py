@@ -11,11 +11,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from simulators.faults import Faults, Faulty
+from simulators.faults import Faults, Faulty, Texts, measured
 from simulators.scpi import CommandTable, Handler, LineBuffer
 
 ESR_POWER_ON, ESR_COMMAND, ESR_EXECUTION = 128, 32, 16
 ESR0_END_OF_MEASUREMENT = 1
+
+
+# what lifts a probe
+LIFTED: Faults = frozenset({"nan", "open_lead"})
+METER_FAULTS: Texts = {
+    **measured("stuck", "drift", "polarity_reversed", "range_clip", "overrange"),
+    "open_lead": "A probe is lifted: 1E+10, a measurement fault, for everything.",
+    "nan": "The same.",
+    "wrong_identity": "Another model.",
+}
 
 
 class CommandError(Exception):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
-from simulators.faults import HangupError
+from simulators.faults import SILENCE, HangupError
 from simulators.modbus import FramingError
 from simulators.ports import TextConversation, TextPort
 
@@ -201,7 +201,7 @@ class HislipStream:
         port.timeline.catch_up()
         if port.board.unreachable or (self._session is not None and self._session.ended):
             raise HangupError("closed by a simulated fault, or with the other connection of its session")
-        if "silent" in port.board.active:
+        if not port.board.active.isdisjoint(SILENCE):
             return b""
         return b"".join(self._answer(message) for message in self._framing.feed(data))
 

@@ -18,9 +18,10 @@ Choices where they are silent:
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from simulators.air import Air
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.scpi import LineBuffer
 from simulators.world import World
 
@@ -43,11 +44,17 @@ class RefusalError(Exception):
 
 
 class JulaboCf:
-    """The circulator, with its address on RS-485 or alone on its line.
+    """The circulator, with its address on RS-485 or alone on its line."""
 
-    Faults: `alarm` is too little liquid, `nan` a broken sensor, both of which stop it; `protected` is a hand that took
-    it out of remote control; `fahrenheit` a display that somebody changed; `wrong_identity` another circulator.
-    """
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "range_clip"),
+        "overrange": "999.99, as of a broken sensor, without its alarm.",
+        "alarm": "Too little liquid: it stops.",
+        "nan": "A broken sensor: it stops, and reads 999.99.",
+        "protected": "A hand took it out of remote control.",
+        "fahrenheit": "Somebody set its display to Fahrenheit.",
+        "wrong_identity": "Another circulator.",
+    }
 
     terminator = b"\r\n"
     idle_timeout_s = 0.0
@@ -127,7 +134,7 @@ class JulaboCf:
                 return self._status()
             case "IN_PV_00":
                 # a sensor that is broken reads the end of its range
-                return self._shown(999.99 if "nan" in self._faults else self.bath_degc)
+                return self._shown(999.99 if "nan" in self._faults else self._sensed())
             case "IN_MODE_01":
                 return str(self.selected)
             case "IN_MODE_05":
@@ -184,6 +191,9 @@ class JulaboCf:
     @property
     def _alarm(self) -> str:
         return LOW_LEVEL if "alarm" in self._faults else WORKING_SENSOR if "nan" in self._faults else ""
+
+    def _sensed(self) -> float:
+        return min(max(self.world.measured_degc(self.bath_degc), -999.99), 999.99)
 
     def _shown(self, degc: float) -> str:
         return f"{1.8 * degc + 32 if 'fahrenheit' in self._faults else degc:.2f}"

@@ -13,9 +13,11 @@ is ignored (-213), and so is *TRG while it does not (-211); of more than 10000 r
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.scpi import Handler
 from simulators.scpi_interface import (
     ERRORS,
@@ -44,7 +46,7 @@ SOURCES = {"IMMEDIATE": "IMM", "EXTERNAL": "EXT", "BUS": "BUS"}
 
 
 class Multimeter:
-    """The meter behind its terminals. Faults: `nan` leaves the input open, which drifts into overload."""
+    """The meter behind its terminals."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
@@ -96,20 +98,19 @@ class Multimeter:
 
 
 class KeysightInstrument(ScpiInterface):
-    """The meter with its SCPI interface. Faults: `wrong_identity` is another serial number."""
+    """The meter with its SCPI interface."""
+
+    FAULTS: ClassVar[Texts] = {
+        **ScpiInterface.FAULTS,
+        **measured("stuck", "drift", "polarity_reversed", "open_lead", "range_clip", "overrange"),
+        "nan": "An open input, which drifts into overload: 9.9E+37.",
+    }
+    device: Multimeter
 
     def __init__(self, world: World, serial: str, seed: int) -> None:
         self.device = Multimeter(world, seed)
         self._serial = serial
         super().__init__()
-
-    @property
-    def faults(self) -> Faults:
-        return self.device.faults
-
-    @faults.setter
-    def faults(self, faults: Faults) -> None:
-        self.device.faults = faults
 
     def identity(self) -> str:
         serial = "MY99999999" if "wrong_identity" in self.faults else self._serial

@@ -29,7 +29,8 @@ class Wiring:
 
 @asynccontextmanager
 async def serving_line(stations: Sequence[Wiring], free_ports: bool) -> AsyncIterator[dict[str, dict[str, LinkConfig]]]:
-    """Start the servers of these stations; yields the links that lead to them, by station and instrument.
+    """Start the servers of these stations; yields the links that lead to them, by station and instrument, as they
+    change when an instrument moves.
 
     Raises ListenError, and DocumentError (E-SIMULATION) for a link that an instrument cannot be on.
     """
@@ -52,11 +53,16 @@ async def serving_line(stations: Sequence[Wiring], free_ports: bool) -> AsyncIte
         for station in stations:
             station.timeline.catch_up()
 
-    async with serving(addresses, catch_up) as served:
-        links: dict[str, dict[str, LinkConfig]] = {station.station: {} for station in stations}
-        for name, members in zip(addresses, wires.values(), strict=True):
-            for station, key in members:
-                links[station.station][key] = served[name]
+    links: dict[str, dict[str, LinkConfig]] = {station.station: {} for station in stations}
+    on_wire = dict(zip(addresses, wires.values(), strict=True))
+
+    def lead(name: str, link: LinkConfig) -> None:
+        for station, key in on_wire[name]:
+            links[station.station][key] = link
+
+    async with serving(addresses, catch_up, lead) as served:
+        for name, link in served.items():
+            lead(name, link)
         yield links
 
 

@@ -17,10 +17,11 @@ import contextlib
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.neware_channel import Channel, Record
 from simulators.neware_steps import StepFileError, parse
 from simulators.scpi import LineBuffer
@@ -49,10 +50,15 @@ def address_of(text: str) -> Address:
 
 
 class NewareBts:
-    """The server with its channels by their addresses; `own` is the one that faults and a line's settings speak of.
+    """The server with its channels by their addresses; `own` is the one that faults and a line's settings speak of."""
 
-    Faults: `nan` reads no values, `wrong_identity` is a channel of a unit with another number; others see Channel.
-    """
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "polarity_reversed", "open_lead", "range_clip", "overrange"),
+        "nan": "Its values are `--`.",
+        "wrong_identity": "A channel of a unit with another number.",
+        "alarm": "An overheated channel, which protects itself.",
+        "output_refuses_off": "It goes on when it is told to stop.",
+    }
 
     terminator = TERMINATOR
     idle_timeout_s = 0.0
@@ -99,6 +105,11 @@ class NewareBts:
     def elapse(self) -> None:
         for channel in self.channels.values():
             channel.elapse()
+
+    def restart(self) -> None:
+        """The middle machine comes up anew: its own channel rests and has forgotten its test."""
+        channel = self.channels[self.own]
+        channel.forget()
 
     def status_byte(self) -> int:
         """It has no serial poll."""

@@ -51,16 +51,19 @@ class Layer:
 
 
 class Channel:
-    """A channel with a cell at its terminals, which are those of `world`.
-
-    Faults: `alarm` is an overheated channel, which protects itself; `output_refuses_off` one that goes on when it is
-    told to stop.
-    """
+    """A channel with a cell at its terminals, which are those of `world`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.faults: Faults = frozenset()
         self.status: Status = "finish"
+        self.forget()
+
+    def forget(self) -> None:
+        """As it is when power comes: nothing runs, and there was no test."""
+        if self.status == "working":
+            self.world.drive(None)
+        self.status = "finish"
         self.barcode = ""
         self.test = 0
         self.records: list[Record] = []

@@ -71,6 +71,8 @@ class Pack:
     code_label: str | None
     bms_code: str
     broken_thermistor: int | None
+    open_tap: int | None
+    swapped_taps: int | None
     defects: tuple[str, ...]
     bms_capacity_ah: float
     bms_soc_offset: float
@@ -133,6 +135,8 @@ class Pack:
             code_label=battery.code if battery.label_readable else None,
             bms_code=_or_default(battery.bms_code, battery.code),
             broken_thermistor=battery.broken_thermistor,
+            open_tap=battery.open_tap,
+            swapped_taps=battery.swapped_taps,
             defects=_defects(battery, dut),
             bms_capacity_ah=0.0,
             bms_soc_offset=battery.bms_soc_offset,
@@ -187,6 +191,8 @@ def _defects(battery: SimulatedBattery, dut: DutModel) -> tuple[str, ...]:
         "insulation": _insulation(battery).both < SOUND_INSULATION_OHM_PER_V * dut.nominal_voltage_v,
         "no_traceability": not (battery.label_readable or _or_default(battery.bms_code, battery.code)),
         "broken_thermistor": battery.broken_thermistor is not None,
+        "open_tap": battery.open_tap is not None,
+        "swapped_taps": battery.swapped_taps is not None,
     }
     return tuple(name for name, is_present in present.items() if is_present)
 
@@ -198,6 +204,11 @@ def _or_default(value: T | None, default: T) -> T:
 def _check_cells(battery: SimulatedBattery, n: int) -> None:
     """Raises ValueError for a defect of a cell that the battery does not have."""
     defects = {"weak cell": battery.weak_cell, "high joint": battery.high_joint, "soft short": battery.soft_short}
+    if battery.open_tap is not None and battery.open_tap >= n:
+        raise ValueError(f"open tap {battery.open_tap} of battery {battery.code}: {battery.model} has cells 0..{n - 1}")
+    if battery.swapped_taps is not None and battery.swapped_taps + 1 >= n:
+        text = f"swapped taps {battery.swapped_taps} of battery {battery.code}: the last of {n} cells has no next one"
+        raise ValueError(text)
     for name, defect in [*defects.items(), *(("imbalance", imbalance) for imbalance in battery.imbalance)]:
         if defect is not None and defect.index >= n:
             raise ValueError(f"{name} {defect.index} of battery {battery.code}: {battery.model} has cells 0..{n - 1}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts
 from simulators.modbus import IllegalAddressError, IllegalValueError, Registers, answer
 from simulators.world import World
 
@@ -26,16 +26,21 @@ NO_TRIP, TRIP_ESTOP, TRIP_DOOR, TRIP_HEARTBEAT, TRIP_GAS, TRIP_CLAMP = range(6)
 
 
 class PlcInterlock(Registers):
-    """Closes the contactors of the world while its chain is complete and the host is alive.
+    """Closes the contactors of the world while its chain is complete and the host is alive."""
 
-    Faults: `estop` breaks the E-stop chain, `door` opens the door, `wrong_identity` is another map version.
-    """
+    FAULTS: ClassVar[Texts] = {
+        "estop": "The E-stop chain is open.",
+        "door": "The door is open.",
+        "watchdog_trip": "It takes the host for lost, however its heartbeat counts.",
+        "contactor_welded": "The contactor of the positive pole stays closed; its feedback says so.",
+        "wrong_identity": "Another map version.",
+    }
 
     idle_timeout_s = 0.0
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.faults: Faults = frozenset()
+        self._faults: Faults = frozenset()
         self.gas_clear = True
         self.tower = dict.fromkeys(TOWER_COILS.values(), False)
         self.request = False
@@ -46,6 +51,20 @@ class PlcInterlock(Registers):
         self._last_beat = -math.inf
         self._timeout_ds = DEFAULT_TIMEOUT_DS
         self._switch_at = math.inf
+
+    @property
+    def faults(self) -> Faults:
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        before, self._faults = self._faults, faults
+        if "contactor_welded" in faults ^ before:
+            self.world.welded = int("contactor_welded" in faults)
+
+    def power_off(self) -> None:
+        """Its relays fall, and the contactors with them."""
+        self.world.set_contactor(False)
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
         return answer(self, pdu) if unit == UNIT else None
@@ -68,7 +87,7 @@ class PlcInterlock(Registers):
         return self._last_beat + self._timeout_ds / 10
 
     def _host_alive(self) -> bool:
-        return self.world.now() < self._host_due()
+        return self.world.now() < self._host_due() and "watchdog_trip" not in self._faults
 
     @property
     def ready(self) -> bool:
@@ -105,9 +124,8 @@ class PlcInterlock(Registers):
 
     def discrete_inputs(self, address: int, count: int) -> list[bool]:
         broken = self._broken()
-        closed = self.world.contactor_closed
         chain = [cause not in broken for cause in (TRIP_ESTOP, TRIP_DOOR, TRIP_GAS, TRIP_CLAMP, TRIP_HEARTBEAT)]
-        bits = [*chain[:2], closed, closed, *chain[2:4], self.ready, chain[4]]
+        bits = [*chain[:2], *self.world.feedback, *chain[2:4], self.ready, chain[4]]
         return _window(bits, address, count)
 
     def coils(self, address: int, count: int) -> list[bool]:

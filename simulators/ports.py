@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Generic, Protocol, TypeVar, cast
 
-from simulators.faults import FaultBoard, Faulty, HangupError, Wire
+from simulators.faults import BUSY, FaultBoard, Faulty, HangupError, Pending, Wire, readdressed
 from simulators.modbus import Request
 from simulators.timeline import Timeline
 
@@ -63,13 +64,18 @@ class TextConversation:
 
     def __init__(self, port: TextPort) -> None:
         self._port = port
-        self._face = port.device.face()
+        self._device = port.device
+        self._face = self._device.face()
         self._wire = Wire(port.board)
 
     def receive(self, data: bytes, framed: Callable[[bytes], bytes] = bytes) -> bytes:
         """Answer what these bytes complete, in a frame where there is one; raises HangupError."""
+        self._port.timeline.catch_up()
+        self._port.board.queried()
         said = self._said()
-        return self._wire.exchange(lambda: said + self._face.receive(data), self._port.device.terminator, framed)
+        answer = self._wire.exchange(lambda: said + self._face.receive(data), self._port.device.terminator, framed)
+        self._port.timeline.noticed()
+        return answer
 
     def unasked(self) -> bytes:
         """What the instrument says by itself; a wire that is cut at that moment loses it."""
@@ -80,15 +86,27 @@ class TextConversation:
 
     def _said(self) -> bytes:
         self._port.timeline.catch_up()
+        if self._port.device is not self._device:
+            # it was started again, and knows nothing of the half of a line that it was sent before
+            self._device = self._port.device
+            self._face = self._device.face()
         return self._face.receive(b"")
 
 
-class PortState:
+Device = TypeVar("Device", bound=Faulty)
+
+
+class PortState(Generic[Device]):
     """What a server has to know of the instrument behind it."""
 
-    def __init__(self, device: TextDevice | RegisterDevice, board: FaultBoard, timeline: Timeline) -> None:
+    def __init__(self, device: Device, board: FaultBoard, timeline: Timeline) -> None:
+        """`board` has the device, and may put another one in its place when it is started again."""
+        assert board.device is device
         self.board, self.timeline = board, timeline
-        self._behind = device
+
+    @property
+    def device(self) -> Device:
+        return cast(Device, self.board.device)
 
     @property
     def refused(self) -> bool:
@@ -96,34 +114,61 @@ class PortState:
         return "refuse" in self.board.active
 
     @property
-    def idle_timeout_s(self) -> float:
-        return self._behind.idle_timeout_s
+    def restarting(self) -> bool:
+        """Whether it is off: nothing listens, but its serial port is the computer's own."""
+        return "reboot" in self.board.active
+
+    @property
+    def starts(self) -> int:
+        """How often it was started again."""
+        return self.board.starts
+
+    @property
+    def moved(self) -> bool:
+        return "moved" in self.board.active
+
+    def _check_reachable(self) -> None:
+        """For memory links, which have no other address."""
+        self.timeline.catch_up()
+        if self.moved:
+            raise HangupError("moved by a simulated fault")
+
+    @property
+    def delay_s(self) -> float:
+        """How late its answers are sent, in s."""
+        return self.board.delay_s
 
     def now(self) -> float:
         self.timeline.catch_up()
         return self.timeline.now()
 
 
-class TextPort(PortState):
+class TextPort(PortState[TextDevice]):
     """A text instrument as its link sees it; `receive` and `unasked` use one lasting connection, for memory links."""
 
     def __init__(self, device: TextDevice, board: FaultBoard, timeline: Timeline) -> None:
         super().__init__(device, board, timeline)
-        self.device = device
         self._lasting: TextConversation | None = None
+        self._pending = Pending(board, timeline.now)
+
+    @property
+    def idle_timeout_s(self) -> float:
+        return self.device.idle_timeout_s
 
     def open(self) -> TextConversation:
         return TextConversation(self)
 
     def receive(self, data: bytes) -> bytes:
         try:
-            return self._connection().receive(data)
+            self._check_reachable()
+            answer = self._connection().receive(data)
         except HangupError:
             self._lasting = None
             raise
+        return self._pending.passed(answer)
 
     def unasked(self) -> bytes:
-        return self._connection().unasked()
+        return self._pending.passed(self._connection().unasked())
 
     def _connection(self) -> TextConversation:
         if self._lasting is None:
@@ -140,34 +185,57 @@ class RegisterConversation:
 
     def answer(self, request: Request) -> bytes:
         """The framed answer, b"" for silence; raises HangupError."""
-        return self._exchange(request.unit, request.pdu, request.framed)
+        return self._exchange(request.unit, request.pdu, lambda pdu: self._framed(request, pdu))
 
     def respond(self, unit: int, pdu: bytes) -> bytes:
-        return self._exchange(unit, pdu, bytes)
+        """The answer without a frame, b"" for silence and for one that no client would take; raises HangupError."""
+        answer = self._exchange(unit, pdu, bytes)
+        active = self._port.board.active
+        return b"" if "wrong_unit" in active or "crc" in active else answer
+
+    def _framed(self, request: Request, pdu: bytes) -> bytes:
+        """The frame of an answer; none for none."""
+        if not pdu:
+            return b""
+        active = self._port.board.active
+        if "wrong_unit" in active:
+            request = replace(request, unit=readdressed(request.unit))
+        frame = request.framed(pdu)
+        return frame[:-1] + bytes([frame[-1] ^ 0xFF]) if "crc" in active else frame
 
     def _exchange(self, unit: int, pdu: bytes, framed: Callable[[bytes], bytes]) -> bytes:
         self._port.timeline.catch_up()
+        self._port.board.queried()
 
         def carry_out() -> bytes:
-            answer = self._port.device.respond(unit, pdu)
-            return framed(answer) if answer is not None else b""
+            if "busy" in self._port.board.active:
+                return bytes([pdu[0] | 0x80, BUSY]) if pdu else b""
+            return self._port.device.respond(unit, pdu) or b""
 
-        return self._wire.exchange(carry_out)
+        answer = self._wire.exchange(carry_out, framed=framed)
+        self._port.timeline.noticed()
+        return answer
 
 
-class RegisterPort(PortState):
+class RegisterPort(PortState[RegisterDevice]):
     """A Modbus instrument as its link sees it. `respond` works without frames, for memory links."""
 
     def __init__(self, device: RegisterDevice, board: FaultBoard, timeline: Timeline) -> None:
         super().__init__(device, board, timeline)
-        self.device = device
         self._lasting = RegisterConversation(self)
+        self._pending = Pending(board, timeline.now)
+
+    @property
+    def idle_timeout_s(self) -> float:
+        return self.device.idle_timeout_s
 
     def open(self) -> RegisterConversation:
         return RegisterConversation(self)
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
-        return self._lasting.respond(unit, pdu) or None
+        self._check_reachable()
+        answer = self._lasting.respond(unit, pdu)
+        return self._pending.passed(answer) or None
 
 
 Port = TextPort | RegisterPort

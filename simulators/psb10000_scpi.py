@@ -15,11 +15,12 @@ import re
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 from simulators.ea_events import Action, Event
 from simulators.ea_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
-from simulators.ea_supply import Alarm, LocalError, NotRemoteError, RefusedError
-from simulators.faults import Faults
+from simulators.ea_supply import Alarm, EaSupply, LocalError, NotRemoteError, RefusedError
+from simulators.faults import Faults, Texts
 from simulators.psb10000 import MODEL, Psb10000
 from simulators.scpi import CommandTable, Handler, MessageFace
 from simulators.world import World
@@ -77,6 +78,12 @@ def number(text: str, unit: str) -> float:
 class PsbInstrument:
     """The PSB with what its SCPI interface remembers; every connection gets its own face on it."""
 
+    FAULTS: ClassVar[Texts] = {
+        **EaSupply.FAULTS,
+        "nan": "Actual values are `NaN` with their unit.",
+        "error_overflow": "Somebody else filled the error queue, which keeps the newest five.",
+    }
+
     terminator = b"\n"
 
     def __init__(self, world: World, serial: str) -> None:
@@ -92,6 +99,8 @@ class PsbInstrument:
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
+        if "error_overflow" in faults - self.faults:
+            self.errors.extend([-100] * MAX_ERRORS)
         self.device.faults = faults
 
     @property
@@ -103,6 +112,9 @@ class PsbInstrument:
 
     def elapse(self) -> None:
         self.device.elapse()
+
+    def power_off(self) -> None:
+        self.device.power_off()
 
     def face(self) -> MessageFace:
         return MessageFace(self.message)
@@ -264,7 +276,9 @@ class PsbInstrument:
         values = {Quantity.VOLTAGE: at.voltage, Quantity.CURRENT: at.current, Quantity.POWER: at.power}
         if "nan" in self.device.faults:
             return ", ".join(f"NaN{q.unit}" for q in quantities)
-        return ", ".join(with_unit(q, values[q]) for q in quantities)
+        # the display ends at 125 % of the nominal value
+        most = {q: 1.25 * q.nominal for q in quantities}
+        return ", ".join(with_unit(q, min(max(values[q], -most[q]), most[q])) for q in quantities)
 
     def _alarm_count(self, alarm: Alarm) -> str:
         return str(self.device.alarm_counts[alarm])

@@ -12,8 +12,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Faulty, Texts
 from simulators.scpi import CommandTable, Handler, MessageFace
 
 ERRORS = {
@@ -48,7 +49,12 @@ class ScpiInterface(ABC):
 
     terminator = b"\n"
     idle_timeout_s = 0.0
-    faults: Faults
+    # on top of what its device measures
+    FAULTS: ClassVar[Texts] = {
+        "wrong_identity": "Another serial number.",
+        "error_overflow": "Somebody else filled the error queue: its last place says -350.",
+    }
+    device: Faulty
 
     def __init__(self) -> None:
         self.errors: deque[int] = deque()
@@ -70,6 +76,17 @@ class ScpiInterface(ABC):
     @abstractmethod
     def error_text(self, code: int) -> str:
         """How an error is answered; 0 for none."""
+
+    @property
+    def faults(self) -> Faults:
+        return self.device.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        if "error_overflow" in faults - self.device.faults:
+            for _ in range(MAX_ERRORS + 1):
+                self._fail(-113)
+        self.device.faults = faults
 
     def face(self) -> MessageFace:
         return MessageFace(self.message)

@@ -2,7 +2,7 @@
 
 Only here do wall time, sockets and asyncio appear. A sweep every 50 ms of wall time lets line time act on instruments
 nobody talks to, sends what instruments say by themselves, closes sockets that were silent too long in line time, and
-unplugs serial ports.
+unplugs serial ports. Answers that a fault delays are sent in order, after so much wall time, as timeouts are of it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from simulators.vxi11 import Vxi11Device, Vxi11Stream
 SWEEP_S = 0.05
 # a pause that ends an RTU frame; 3.5 characters at 9600 baud are 4 ms, schedulers are slower
 RTU_SILENCE_S = 0.02
+# what the path of a serial port ends in that was plugged in elsewhere
+MOVED = ".moved"
 
 Served = TextPort | RegisterPort | Bus
 
@@ -83,6 +85,31 @@ class ModbusStream:
         """What is only half a frame is nothing."""
 
 
+class Outgoing:
+    """What is sent on one connection, late when a fault says so, and then in order."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._free_at = 0.0
+        self._open = True
+
+    def send(self, data: bytes, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = max(loop.time() + delay_s, self._free_at)
+        if due <= loop.time():
+            self._send(data)
+            return
+        self._free_at = due
+        loop.call_at(due, self._late, data)
+
+    def close(self) -> None:
+        self._open = False
+
+    def _late(self, data: bytes) -> None:
+        if self._open:
+            self._send(data)
+
+
 class Server(Protocol):
     """One instrument's address."""
 
@@ -90,7 +117,9 @@ class Server(Protocol):
         """Listen; the link that leads here. Raises ListenError."""
         ...
 
-    def sweep(self) -> None: ...
+    async def sweep(self) -> LinkConfig | None:
+        """Let time act; the link to where it has gone, if it has."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -101,9 +130,15 @@ class TcpServer:
         self.connections: set[TcpConnection] = set()
         self.stream = _streams(endpoint, port)
         self._server: asyncio.Server | None = None
+        self._port = endpoint.port
+        self._away = False
 
     async def open(self) -> LinkConfig:
-        host, port = self.endpoint.host, self.endpoint.port
+        self._port = await self._listen(self.endpoint.port)
+        return self.endpoint.link_to(self._port)
+
+    async def _listen(self, port: int) -> int:
+        host = self.endpoint.host
         try:
             self._server = await asyncio.get_running_loop().create_server(lambda: TcpConnection(self), host, port)
         except OSError as error:
@@ -112,16 +147,26 @@ class TcpServer:
                 f"{self.name}: cannot listen on {host}:{port}: {reason}. "
                 "Stop the program that uses it, give the link another port, or use --free-ports"
             ) from None
-        return self.endpoint.link_to(self._server.sockets[0].getsockname()[1])
+        found: int = self._server.sockets[0].getsockname()[1]
+        return found
 
-    def sweep(self) -> None:
+    async def sweep(self) -> LinkConfig | None:
         timeout = self.port.idle_timeout_s
         now = self.port.now()
         for connection in list(self.connections):
-            if self.port.refused or (timeout and now - connection.last_traffic >= timeout):
+            if self.refused or connection.is_stale or (timeout and now - connection.last_traffic >= timeout):
                 connection.close()
             else:
                 connection.speak()
+        if self.port.moved == self._away:
+            return None
+        self._away = self.port.moved
+        await self.close()
+        return self.endpoint.link_to(await self._listen(0 if self._away else self._port))
+
+    @property
+    def refused(self) -> bool:
+        return self.port.refused or self.port.restarting
 
     async def close(self) -> None:
         if self._server is None:
@@ -140,15 +185,22 @@ class TcpConnection(asyncio.Protocol):
     def __init__(self, server: TcpServer) -> None:
         self._server = server
         self._stream = server.stream()
+        self._starts = server.port.starts
         self.last_traffic = 0.0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the instrument was started again since."""
+        return self._starts != self._server.port.starts
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._outgoing = Outgoing(transport.write)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.add(self)
         self.last_traffic = self._server.port.now()
-        if self._server.port.refused:
+        if self._server.refused:
             self.close()
 
     def data_received(self, data: bytes) -> None:
@@ -162,8 +214,10 @@ class TcpConnection(asyncio.Protocol):
             self.close()
             return
         self.last_traffic = self._server.port.now()
-        if answer:
-            self._transport.write(answer)
+        if self.is_stale:
+            self.close()
+        elif answer:
+            self._outgoing.send(answer, self._server.port.delay_s)
 
     def speak(self) -> None:
         """Send what nobody asked for."""
@@ -175,9 +229,10 @@ class TcpConnection(asyncio.Protocol):
             self.close()
             return
         if said:
-            self._transport.write(said)
+            self._outgoing.send(said, self._server.port.delay_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._outgoing.close()
         self._server.connections.discard(self)
         self._stream.close()
 
@@ -195,6 +250,7 @@ class PtyServer:
     def __init__(self, name: str, endpoint: PtyEndpoint, port: Served) -> None:
         self.name, self.endpoint, self.port = name, endpoint, port
         self._fds: tuple[int, int] | None = None
+        self._path = endpoint.path
         self._target = ""
         self._stream: Stream
         self._last_read = 0.0
@@ -223,8 +279,9 @@ class PtyServer:
         tty.setraw(slave)
         os.set_blocking(master, False)
         self._target = os.ttyname(slave)
-        self.endpoint.path.unlink(missing_ok=True)
-        self.endpoint.path.symlink_to(self._target)
+        self._outgoing = Outgoing(self._write)
+        self._path.unlink(missing_ok=True)
+        self._path.symlink_to(self._target)
         asyncio.get_running_loop().add_reader(master, self._readable)
 
     def _unplug(self) -> None:
@@ -234,9 +291,10 @@ class PtyServer:
         for fd in self._fds:
             os.close(fd)
         self._fds = None
+        self._outgoing.close()
         with contextlib.suppress(OSError):
-            if os.readlink(self.endpoint.path) == self._target:
-                self.endpoint.path.unlink()
+            if os.readlink(self._path) == self._target:
+                self._path.unlink()
 
     def _readable(self) -> None:
         assert self._fds is not None
@@ -257,21 +315,30 @@ class PtyServer:
             except HangupError:
                 self._unplug()
                 return
-        self._send(answer)
+        if answer:
+            self._outgoing.send(answer, self.port.delay_s)
 
-    def _send(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         assert self._fds is not None
         # a full buffer loses bytes, as a serial line without flow control does
         with contextlib.suppress(BlockingIOError):
             os.write(self._fds[0], data)
 
-    def sweep(self) -> None:
+    async def sweep(self) -> LinkConfig | None:
+        path = self.endpoint.path
+        if self.port.moved:
+            path = path.with_name(f"{path.name}{MOVED}")
+        has_moved = path != self._path
+        if has_moved:
+            self._unplug()
+            self._path = path
         if self.port.refused:
             self._unplug()
         elif self._fds is None:
             self._plug()
         elif isinstance(self._stream, TextStream) and (said := self._stream.unasked()):
-            self._send(said)
+            self._outgoing.send(said, self.port.delay_s)
+        return self.endpoint.link_to(path) if has_moved else None
 
     async def close(self) -> None:
         self._unplug()
@@ -294,14 +361,19 @@ def _server(name: str, endpoint: Endpoint, port: Served) -> Server:
 
 @asynccontextmanager
 async def serving(
-    addresses: Mapping[str, tuple[Endpoint, Served]], catch_up: Callable[[], None]
+    addresses: Mapping[str, tuple[Endpoint, Served]],
+    catch_up: Callable[[], None],
+    moved: Callable[[str, LinkConfig], None] = lambda name, link: None,
 ) -> AsyncIterator[dict[str, LinkConfig]]:
-    """Serve instruments, by their names, at their endpoints while the context lasts; yields the links there."""
+    """Serve instruments, by their names, at their endpoints while the context lasts; yields the links there.
+
+    `moved` is told when one of them is reached by another link from now on.
+    """
     servers = {name: _server(name, endpoint, port) for name, (endpoint, port) in addresses.items()}
     sweeper: asyncio.Task[None] | None = None
     try:
         links = {name: await server.open() for name, server in servers.items()}
-        sweeper = asyncio.create_task(_sweep(list(servers.values()), catch_up))
+        sweeper = asyncio.create_task(_sweep(servers, catch_up, moved))
         yield links
     finally:
         if sweeper is not None:
@@ -312,12 +384,16 @@ async def serving(
             await server.close()
 
 
-async def _sweep(servers: list[Server], catch_up: Callable[[], None]) -> None:
+async def _sweep(
+    servers: Mapping[str, Server], catch_up: Callable[[], None], moved: Callable[[str, LinkConfig], None]
+) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         catch_up()
-        for server in servers:
-            server.sweep()
+        for name, server in servers.items():
+            link = await server.sweep()
+            if link is not None:
+                moved(name, link)
 
 
 def free_endpoint(endpoint: Endpoint, directory: Path) -> Endpoint:

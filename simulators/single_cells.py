@@ -48,6 +48,8 @@ def single_cell(pack: Pack, index: int) -> Pack:
         ),
         contact_resistance=pack.contact_resistance * part,
         broken_thermistor=None,
+        open_tap=None,
+        swapped_taps=None,
     )
 
 

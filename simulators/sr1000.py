@@ -16,8 +16,9 @@ Choices where the descriptions are silent:
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts
 from simulators.unasked import Unasked
 from simulators.world import World
 
@@ -30,11 +31,13 @@ STX, ETX, CR, LF, ESC = 0x02, 0x03, 0x0D, 0x0A, 0x1B
 
 
 class Sr1000:
-    """The reader in front of the battery's label.
+    """The reader in front of the battery's label."""
 
-    Faults: `nan` makes the label unreadable; when `hand_trigger` comes, somebody pulls the trigger once;
-    `wrong_identity` is another model.
-    """
+    FAULTS: ClassVar[Texts] = {
+        "nan": "The label cannot be read.",
+        "hand_trigger": "Somebody pulls the trigger, once.",
+        "wrong_identity": "Another model.",
+    }
 
     terminator = b"\r"
     idle_timeout_s = 0.0

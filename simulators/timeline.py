@@ -31,9 +31,19 @@ class Timeline:
         self._present = line_now()
         self._advance: Callable[[], None] = lambda: None
         self._actors: Sequence[Timed] = ()
+        self._watch: Callable[[], None] | None = None
 
     def attach(self, advance: Callable[[], None], actors: Sequence[Timed]) -> None:
         self._advance, self._actors = advance, tuple(actors)
+
+    def watch(self, look: Callable[[], None] | None) -> None:
+        """Look whenever something may have happened: after time has passed, and after a request."""
+        self._watch = look
+
+    def noticed(self) -> None:
+        """A request was carried out."""
+        if self._watch is not None:
+            self._watch()
 
     def now(self) -> float:
         """The station's present, in seconds of line time."""
@@ -57,3 +67,4 @@ class Timeline:
         self._advance()
         for actor in self._actors:
             actor.elapse()
+        self.noticed()

@@ -8,16 +8,18 @@ temperature offset; -32768 is under range and 32767 over range, which is what an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.modbus import IllegalAddressError, IllegalValueError, Registers, answer
 from simulators.world import World
 
 CHANNELS = 8
 UNDER_RANGE, OVER_RANGE = -32768, 32767
+# of its thermistors
+LOWEST_DEGC, HIGHEST_DEGC = -80.0, 240.0
 TYPE_CODE, OTHER_TYPE_CODE = 0x60, 0x61
 
 READINGS = range(8)
@@ -27,6 +29,7 @@ TEMPERATURE_OFFSETS = range(448, 456)
 OUT_OF_RANGE_COILS = range(128, 136)
 # protocol is Modbus, host watchdog off, data format is engineering, host watchdog not tripped, not reset since
 STATE_COILS = {256: True, 260: False, 268: True, 269: False, 272: False}
+WATCHDOG_COIL = 269
 SCALE_COIL = 266  # temperature scale: 0 Celsius
 
 Break = Literal["under", "over"]
@@ -35,20 +38,27 @@ Break = Literal["under", "over"]
 class Th8Unit(Registers):
     """One module; `cells` are the cells its thermistors are glued to. `broken` channels (0..7) read out of range."""
 
-    def __init__(self, bus: Th8Bus, cells: Sequence[int]) -> None:
+    def __init__(self, bus: Th8Bus) -> None:
         self._bus = bus
-        self._cells = list(cells)
+        self.cells: list[int] = []
         self.broken: dict[int, Break] = {}
         self._offsets = [0] * CHANNELS
 
     def _broken(self) -> dict[int, Break]:
         if "nan" in self._bus.faults:
             return {channel: "over" if channel % 2 else "under" for channel in range(CHANNELS)}
-        return self.broken
+        seen = self._bus.world.cell_temperatures()[self.cells]
+        beyond: dict[int, Break] = {
+            channel: "over" if degc > HIGHEST_DEGC else "under"
+            for channel, degc in enumerate(seen)
+            if not LOWEST_DEGC <= degc <= HIGHEST_DEGC
+        }
+        return beyond | self.broken
 
     def _readings(self) -> list[int]:
         """Engineering format of all channels, as unsigned words."""
-        temperatures = self._bus.world.cell_temperatures()[self._cells]
+        temperatures = self._bus.world.cell_temperatures()[self.cells]
+        temperatures = temperatures.clip(LOWEST_DEGC, HIGHEST_DEGC)
         values = [round(10 * float(t)) + offset for t, offset in zip(temperatures, self._offsets, strict=True)]
         for channel, side in self._broken().items():
             values[channel] = OVER_RANGE if side == "over" else UNDER_RANGE
@@ -73,7 +83,7 @@ class Th8Unit(Registers):
 
     def coils(self, address: int, count: int) -> list[bool]:
         bits = {coil: coil - OUT_OF_RANGE_COILS.start in self._broken() for coil in OUT_OF_RANGE_COILS}
-        bits |= STATE_COILS | {SCALE_COIL: False}
+        bits |= STATE_COILS | {SCALE_COIL: False, WATCHDOG_COIL: "watchdog_trip" in self._bus.faults}
         try:
             return [bits[coil] for coil in range(address, address + count)]
         except KeyError:
@@ -94,19 +104,29 @@ class Th8Unit(Registers):
 
 
 class Th8Bus:
-    """The modules at their addresses; their channels see cells spread evenly over the battery, in order.
+    """The modules at their addresses; their channels see cells spread evenly over the battery, in order."""
 
-    Faults: `wrong_identity` is another thermistor type, `nan` breaks every sensor.
-    """
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "range_clip", "overrange"),
+        "nan": "Every sensor is broken: under range where it is open, over range where it is shorted.",
+        "wrong_identity": "Another thermistor type.",
+        "watchdog_trip": "Coil 269 says that the host watchdog has run out.",
+    }
 
     idle_timeout_s = 0.0
 
     def __init__(self, world: World, units: Sequence[int]) -> None:
         self.world = world
         self.faults: Faults = frozenset()
-        last_cell = len(world.cell_temperatures()) - 1
-        cells = np.linspace(0, last_cell, CHANNELS * len(units)).round().astype(int).reshape(len(units), CHANNELS)
-        self.units = {unit: Th8Unit(self, row.tolist()) for unit, row in zip(units, cells, strict=True)}
+        self.units = {unit: Th8Unit(self) for unit in units}
+        self.connect()
+
+    def connect(self) -> None:
+        """Glue the sensors to the battery that is there now."""
+        last_cell, count = len(self.world.cell_temperatures()) - 1, len(self.units)
+        cells = np.linspace(0, last_cell, CHANNELS * count).round().astype(int).reshape(count, CHANNELS)
+        for unit, row in zip(self.units.values(), cells, strict=True):
+            unit.cells = row.tolist()
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
         """None for an address nobody has, as on a real bus."""

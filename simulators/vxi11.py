@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from simulators.faults import HangupError
+from simulators.faults import SILENCE, HangupError
 from simulators.modbus import FramingError
 from simulators.ports import TextPort
 from simulators.xdr import Procedure, Reader, RecordError, RecordFraming, framed, opaque, reply, unsigned
@@ -135,7 +135,9 @@ class Vxi11Stream:
             raise HangupError("closed by a simulated fault")
         try:
             records = list(self._framing.feed(data))
-            answers = [] if "silent" in port.board.active else [self._carry_out(record) for record in records]
+            answers = (
+                [] if not port.board.active.isdisjoint(SILENCE) else [self._carry_out(record) for record in records]
+            )
         except RecordError as error:
             raise FramingError(str(error)) from None
         return b"".join(answers)

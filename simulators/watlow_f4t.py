@@ -21,9 +21,10 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import ClassVar
 
 from simulators.ea_registers import Value, Words
-from simulators.faults import Faults
+from simulators.faults import Faults, Texts, measured
 from simulators.modbus import IllegalAddressError, IllegalValueError, Registers, answer
 from simulators.world import World
 
@@ -54,11 +55,16 @@ class Loop:
 
 
 class F4t(Registers):
-    """The controller around the battery of `world`; `loop` (1..4) conditions it, `event` (1..8) enables the machine.
+    """The controller around the battery of `world`; `loop` (1..4) conditions it, `event` (1..8) enables the machine."""
 
-    Faults: `alarm` is too hot a chamber, `nan` a broken sensor; `word_order` and `fahrenheit` are settings somebody
-    changed; `wrong_identity` is another controller of the maker.
-    """
+    FAULTS: ClassVar[Texts] = {
+        **measured("stuck", "drift", "sign_flip", "range_clip", "overrange"),
+        "alarm": "Alarm 1: too hot.",
+        "nan": "A broken sensor: alarm 1 is an error, the process value not a number.",
+        "word_order": "Somebody set it to send the high word first.",
+        "fahrenheit": "Somebody set it to Fahrenheit.",
+        "wrong_identity": "Another controller of the maker.",
+    }
 
     idle_timeout_s = 0.0
 
@@ -97,6 +103,9 @@ class F4t(Registers):
         if "nan" in self._faults:
             return ERROR
         return HIGH if "alarm" in self._faults else NONE
+
+    def power_off(self) -> None:
+        self.world.set_chamber(None)
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
         return answer(self, pdu) if unit == self.unit else None

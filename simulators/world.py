@@ -1,4 +1,4 @@
-"""The world of one simulated station: the battery, the contactor, and what the cycler does to them.
+"""The world of one simulated station: the battery, the contactors, the air around, and what the cycler does to them.
 
 Every simulated instrument of the station looks at the same World. It stands still until somebody asks and then
 integrates to the present, so any rate of time works and the same calls give the same numbers.
@@ -71,30 +71,35 @@ class World:
     def __init__(
         self, pack: Pack, now: Callable[[], float], ambient_degc: float = 25.0, max_step_s: float = 1.0
     ) -> None:
-        self.pack = pack
         self.now = now
         self._max_step = max_step_s
-        self._time = now()
         self._source: Source | None = None
         self._contactor_closed = False
+        self._welded = 0
+        self._charged_ah = self._discharged_ah = self._charged_wh = self._discharged_wh = 0.0
+        self._hot_openings = 0
+        self._air = Air(ambient_degc)
+        self._place(pack)
+
+    def _place(self, pack: Pack) -> None:
+        """The battery comes into the station's air, rested; the charge is counted on."""
+        self.pack = pack
+        self._time = self.now()
         self._plugged = True
         self._current = 0.0
         self._regulation: Regulation = "off"
         # dI/dt in A/s and dV/dI in ohm: where the regulator looks first; both learnt on the way
         self._drift = 0.0
         self._slope = 3 * float(pack.cells.series_resistance.sum()) + pack.contact_resistance
-
-        self._charged_ah = self._discharged_ah = self._charged_wh = self._discharged_wh = 0.0
         self._current_max = 0.0
-        self._hot_openings = 0
-        self._air = Air(ambient_degc)
-        pack.cells.soak(ambient_degc)
+        pack.cells.soak(self._air.degc)
         self._voltage = pack.attempt(0.0, 0.0)
         pack.cells.accept()
         self._highest = pack.cells.voltages.copy()
         self._lowest = pack.cells.voltages.copy()
         self._hottest = pack.cells.temperatures.copy()
         self._bms_soc_at_start = pack.soc + pack.bms_soc_offset
+        self._counted_at_start = self._charged_ah - self._discharged_ah
 
     # --- what acts on the battery ------------------------------------------------------------------------------
 
@@ -119,14 +124,45 @@ class World:
         self._source = source
         self._switch()
 
+    def replace(self, pack: Pack) -> None:
+        """Another battery in this one's place, plugged in. Raises ValueError while the circuit is closed."""
+        self.advance()
+        if self._contactor_closed or self._welded > 1:
+            raise ValueError("the contactors are closed: open them before the battery is taken away")
+        self._place(pack)
+        self._switch()
+
     def set_contactor(self, closed: bool) -> None:
+        """Switch both contactors; one that is welded stays closed."""
         self.advance()
         self._contactor_closed = closed
         self._switch()
 
     @property
+    def output_on(self) -> bool:
+        """Whether a cycler's output is on, whatever it is connected to."""
+        return self._source is not None
+
+    @property
     def contactor_closed(self) -> bool:
+        """Whether both are switched on, or would be if they were not welded."""
         return self._contactor_closed
+
+    @property
+    def welded(self) -> int:
+        """How many of the two contactors are welded: 1 leaves the other one to open the circuit, 2 nobody."""
+        return self._welded
+
+    @welded.setter
+    def welded(self, count: int) -> None:
+        self.advance()
+        self._welded = min(max(count, 0), 2)
+        self._switch()
+
+    @property
+    def feedback(self) -> tuple[bool, bool]:
+        """Whether the contactors of the positive and the negative pole are closed."""
+        return self._contactor_closed or self._welded > 0, self._contactor_closed or self._welded > 1
 
     @property
     def plugged(self) -> bool:
@@ -186,10 +222,30 @@ class World:
         self.advance()
         return self.pack.cells.voltages.copy()
 
+    def tap_voltages(self) -> Array:
+        """(n,) in V, what the BMS reads between its sense leads; never below zero, as its converter has no sign.
+
+        A lead that is open floats to the cell below it; with two exchanged, three cells read wrong.
+        """
+        cells, pack = self.cell_voltages(), self.pack
+        if pack.open_tap is None and pack.swapped_taps is None:
+            return cells
+        taps = np.concatenate(([0.0], np.cumsum(cells)))
+        if pack.open_tap is not None:
+            taps[pack.open_tap + 1] = taps[pack.open_tap]
+        if pack.swapped_taps is not None:
+            pair = [pack.swapped_taps + 1, pack.swapped_taps + 2]
+            taps[pair] = taps[pair[::-1]]
+        return np.maximum(np.diff(taps), 0.0)
+
     def cell_temperatures(self) -> Array:
         """(n,) in degC."""
         self.advance()
         return self.pack.cells.temperatures.copy()
+
+    def measured_degc(self, true: float) -> float:
+        """A temperature inside an instrument, as its own sensor reads it."""
+        return true
 
     def voltage_between(self, first: int, last: int) -> float:
         """Sum of the voltages of cells first..last, both included, counted from 0. Raises IndexError."""
@@ -252,7 +308,7 @@ class World:
     def bms_soc(self) -> float:
         """0..1, counted in its own idea of the capacity from a start it knew."""
         self.advance()
-        counted = self._charged_ah - self._discharged_ah
+        counted = self._charged_ah - self._discharged_ah - self._counted_at_start
         return min(1.0, max(0.0, self._bms_soc_at_start + counted / self.pack.bms_capacity_ah))
 
     # --- the truth, for those who check the instruments ---------------------------------------------------------
@@ -301,7 +357,7 @@ class World:
 
     @property
     def _connected(self) -> bool:
-        return self._contactor_closed and self._plugged
+        return self._plugged and (self._contactor_closed or self._welded > 1)
 
     def _check_cells(self, first: int, last: int) -> None:
         if not 0 <= first <= last < self.pack.cells.count:

@@ -19,6 +19,7 @@ class FakeWorld:
         self.resistance = 0.2
         self.plugged = True
         self.contactor_closed = False
+        self.welded = 0
         self.insulation_ohm = 2.4e6
         self.y_capacitance = 2e-7
         self.code_label: str | None = "PHE96-004711"
@@ -63,6 +64,16 @@ class FakeWorld:
 
     def cell_voltages(self) -> np.ndarray:
         return self.cells
+
+    def tap_voltages(self) -> np.ndarray:
+        return self.cells
+
+    def measured_degc(self, true: float) -> float:
+        return true
+
+    @property
+    def feedback(self) -> tuple[bool, bool]:
+        return self.contactor_closed or self.welded > 0, self.contactor_closed or self.welded > 1
 
     def cell_temperatures(self) -> np.ndarray:
         return self.temperatures
