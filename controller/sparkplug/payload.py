@@ -92,7 +92,7 @@ def _payload_class() -> type[Any]:
     return payload_class
 
 
-_Payload = _payload_class()
+ProtobufPayload = _payload_class()
 
 
 class DataType(IntEnum):
@@ -186,7 +186,7 @@ class Payload:
 def encode(payload: Payload, *, with_datatypes: bool = True) -> bytes:
     """The bytes of a payload. Every metric needs its data type, even where it is not sent; ValueError for a value
     beyond it."""
-    made = _Payload()
+    made = ProtobufPayload()
     if payload.timestamp is not None:
         made.timestamp = payload.timestamp
     if payload.seq is not None:
@@ -242,7 +242,7 @@ def decode(data: bytes) -> Payload:
     if len(data) > MAX_BYTES:
         raise PayloadError(f"{len(data)} bytes are more than a payload may have ({MAX_BYTES})")
     try:
-        made = _Payload.FromString(data)
+        made = ProtobufPayload.FromString(data)
         if len(made.metrics) > MAX_METRICS:
             raise PayloadError(f"{len(made.metrics)} metrics are more than a payload may have ({MAX_METRICS})")
         metrics = tuple(_get(metric) for metric in made.metrics)

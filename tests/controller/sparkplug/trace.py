@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from controller.sparkplug.payload import DataType, Metric, MetricValue, Payload, decode, encode
 from controller.sparkplug.session import EdgeNode, Event, Identity, MetricSpec
@@ -39,7 +40,7 @@ class Packet:
     def device(self) -> str:
         return "/".join(self.topic.split("/")[4:])
 
-    @property
+    @cached_property
     def decoded(self) -> Payload:
         return decode(self.payload)
 
