@@ -219,7 +219,7 @@ def answer(
         if station not in stations:
             raise UsageError(f"there is no station {station!r}; known are {', '.join(stations)} [E-STATION]")
         question = stations[station]["question"]
-        value = answer_of(question, words, station)
+        value = answer_of(question, words, station, known.lang)
         return dict(await client.answer(station, question["number"], value, known.author))
 
     answered = _with_client(known, work)

@@ -51,38 +51,48 @@ def _number(value: float | None, form: str) -> str:
 
 
 class RunDisplay:
-    """Live progress on a terminal; one line a step where there is none."""
+    """Live progress on a terminal; one line a step where there is none.
+
+    `asks` tells that somebody sits there who can be asked: then questions are not shown here, and progress steps aside
+    while one is open.
+    """
 
     def __init__(self, console: Console, lang: str) -> None:
-        self._console, self._lang, self._words = console, lang, WORDS[lang]
+        self.console, self.lang = console, lang
+        self.asks = console.is_terminal and sys.stdin.isatty()
+        self._words = WORDS[lang]
         self._live: Live | None = None
         self._last_line = ""
         self._last_question = 0
 
     @contextmanager
     def showing(self) -> Iterator[RunDisplay]:
-        if not self._console.is_terminal:
+        if not self.console.is_terminal:
             yield self
             return
-        with Live(console=self._console, refresh_per_second=10, transient=True) as self._live:
+        with Live(console=self.console, refresh_per_second=10, transient=True) as self._live:
             yield self
         self._live = None
 
     def update(self, status: dict[str, Any]) -> None:
+        asked = self.asks and status["question"] is not None
+        if self._live is not None and asked == self._live.is_started:
+            (self._live.stop if asked else self._live.start)()
         if self._live is not None:
-            self._live.update(self._panel(status))
+            if not asked:
+                self._live.update(self._panel(status))
             return
         progress = status["progress"]
         line = f"{status['station']} {status['state']}" + (f" {progress['step']}" if progress else "")
         if line != self._last_line:
             self._last_line = line
             at = f"  {clock(progress['elapsed_s'])} / ~{clock(progress['estimated_s'])}" if progress else ""
-            self._console.print(line + at, highlight=False)
+            self.console.print(line + at, highlight=False)
         question = status["question"]
-        if question is not None and question["number"] != self._last_question:
+        if question is not None and question["number"] != self._last_question and not self.asks:
             self._last_question = question["number"]
-            for line in question_lines(status["station"], question, self._lang):
-                self._console.print(line, highlight=False, markup=False)
+            for line in question_lines(status["station"], question, self.lang):
+                self.console.print(line, highlight=False, markup=False)
 
     def _panel(self, status: dict[str, Any]) -> Group:
         live, progress, words = status["live"], status["progress"], self._words
@@ -111,8 +121,8 @@ class RunDisplay:
         )
         rows.append(Text(values))
         rows += [Text(f"{words['alarm']}: {alarm['message']}", "bold red") for alarm in status["alarms"][-2:]]
-        if status["question"] is not None:
-            lines = question_lines(status["station"], status["question"], self._lang)
+        if status["question"] is not None:  # and nobody here to be asked
+            lines = question_lines(status["station"], status["question"], self.lang)
             rows.append(Text("\n".join(lines), "bold cyan"))
         return Group(*rows)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from config import DocumentError
 from config.documents import parse_document
+from controller.cli.ask import Asker
 from controller.cli.display import RunDisplay
 from controller.client import ApiError, Client
 from controller.recipes import LIBRARY, library_ids, tables_sent
@@ -60,16 +61,33 @@ def run_body(
 
 
 async def start_and_follow(client: Client, station: str, body: dict[str, Any], display: RunDisplay) -> dict[str, Any]:
-    """Start a run and show it until its result is there; returns the result. A COMPLETE station is reset first."""
+    """Start a run and show it until its result is there; returns the result. A COMPLETE station is reset first.
+
+    What the recipe asks is asked here, where somebody sits at the terminal.
+    """
     await _become_idle(client, station, body["author"])
     run_id = await client.start(station, body)
-    with display.showing():
-        async for status in client.follow(station):
-            display.update(status)
-            if status["last_run"] == run_id:
-                return await client.result(run_id)
-    message = f"the daemon ended before run {run_id} did; its result is in the journal, at its next start at the latest"
-    raise ApiError(1, "E-DAEMON-GONE", [f"{message} [E-DAEMON-GONE]"])
+    async with Asker(client, station, body["author"], display.console, display.lang) as asker:
+        with display.showing():
+            async for status in client.follow(station):
+                display.update(status)
+                if status["last_run"] == run_id:
+                    break
+                if display.asks:
+                    await asker.follow(status["question"])
+            else:
+                raise _gone(run_id, display.lang)
+    return await client.result(run_id)
+
+
+def _gone(run_id: str, lang: str) -> ApiError:
+    message = {
+        "en": f"the daemon ended before run {run_id} did; when it is served again, the run stands HELD to be resumed, "
+        "or has its one result, as `on_interrupt` of its step says",
+        "ko": f"실행 {run_id} 이(가) 끝나기 전에 데몬이 종료되었습니다. 데몬을 다시 시작하면 스텝의 "
+        "`on_interrupt` 에 따라 실행이 HELD 상태로 재개를 기다리거나 결과가 확정됩니다",
+    }[lang]
+    return ApiError(1, "E-DAEMON-GONE", [f"{message} [E-DAEMON-GONE]"])
 
 
 async def rehearse(client: Client, station: str, body: dict[str, Any]) -> dict[str, Any]:

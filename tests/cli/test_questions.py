@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import copy
+import os
+import pty
+import queue
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from controller.cli.answer import answer_of, question_lines
 from controller.client import ApiError
-from tests.cli.plant import CODE, PACED, REST, Data, Plant, a_plant, recipe
+from controller.journal_reader import JournalReader
+from tests.cli.plant import CODE, ENVIRONMENT, EVALINE, PACED, REST, WITHIN, Data, Plant, a_plant, recipe
+from tests.sequences.checking import HANGUL
 
 CHOICE = {
     "name": "look", "step": "prompt", "text": {"en": "How is the case?", "ko": "케이스 상태는?"}, "answer": "choice",
@@ -98,6 +106,121 @@ def test_a_table_is_read_from_nowhere_but_beside_the_recipe(served: Plant) -> No
     assert "a table is a CSV file beside the recipe" in refused.err
 
 
+# --------------------------------------------------------------------------------------------------- at a terminal
+
+
+class AtTerminal:
+    """`evaline run` with a person at its terminal: a real pty."""
+
+    def __init__(self, plant: Plant, data: Data, *options: str) -> None:
+        self.master, slave = pty.openpty()
+        file = str(plant.write("asked.yaml", data))
+        arguments = ["run", file, "--station", "st01", "--dut", CODE, "--url", plant.daemon.url, *options]
+        self.process = subprocess.Popen(
+            [*EVALINE, *arguments], stdin=slave, stdout=slave, stderr=slave, cwd=plant.directory,
+            env=ENVIRONMENT | {"TERM": "xterm"}, start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        self._new: queue.Queue[str] = queue.Queue()
+        self.seen = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # the other end is closed when the process has ended
+            while read := os.read(self.master, 4096):
+                self._new.put(read.decode(errors="replace"))
+        self._new.put("")
+
+    def until(self, text: str) -> None:
+        """Wait until this is shown after everything that was waited for before."""
+        while text not in self.seen:
+            more = self._new.get(timeout=WITHIN)
+            assert more, f"ended without {text!r}: {self.seen[-2000:]}"
+            self.seen += more
+        self.seen = self.seen.split(text, 1)[1]
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def ended(self) -> int:
+        code = self.process.wait(WITHIN)
+        self._reader.join(WITHIN)
+        os.close(self.master)
+        return code
+
+
+INSPECT = {
+    "name": "looks", "step": "inspect", "max_time": "10 min",
+    "items": [
+        {"name": "leak", "text": {"en": "Free of leaks?", "ko": "누액이 없습니까?"}},
+        {"name": "dent", "text": {"en": "Free of dents?", "ko": "찌그러짐이 없습니까?"}},
+    ],
+}  # fmt: skip
+CONFIRM = {"name": "clamped", "step": "prompt", "text": {"en": "Clamped?", "ko": "고정됨?"}, "max_time": "10 min"}
+WEIGH = CONFIRM | {"name": "weigh", "text": {"en": "Weight?", "ko": "무게는?"}, "answer": "number"}
+
+
+def answers(plant: Plant) -> list[Any]:
+    reader = JournalReader(plant.journal)
+    try:
+        return [event.body["answer"] for event in reader.events(kind="answer", limit=1000)]
+    finally:
+        reader.close_reads()
+
+
+def test_whoever_sits_at_the_terminal_is_asked_there(served: Plant) -> None:
+    before = len(answers(served))
+    person = AtTerminal(served, recipe(CONFIRM, WEIGH, copy.deepcopy(CHOICE), copy.deepcopy(INSPECT)))
+    person.until("question: Clamped?")
+    person.until("yes or no: ")
+    person.type("perhaps\n")
+    person.until("'perhaps' is no answer: it takes yes or no")
+    person.until("yes or no: ")
+    person.type("yes\n")
+    person.until("question: Weight?")
+    person.until("a number: ")
+    person.type("412.5\n")
+    person.until("question: How is the case?")
+    person.until("1  dented")
+    person.until("its number: ")
+    person.type("2\n")
+    person.until("Free of leaks? (good or bad): ")
+    person.type("what?\n")
+    person.until("'what?' is neither good nor bad")
+    person.until("Free of leaks? (good or bad): ")
+    person.type("good\n")
+    person.until("Free of dents? (good or bad): ")
+    person.type("good\n")
+    person.until("verdict")
+    assert person.ended() == 0
+    assert answers(served)[before:] == [True, 412.5, 2, {"leak": True, "dent": True}]
+
+
+def test_a_person_is_asked_in_korean_and_may_answer_so(served: Plant) -> None:
+    person = AtTerminal(served, recipe(copy.deepcopy(INSPECT)), "--lang", "ko")
+    person.until("질문:")
+    person.until("누액이 없습니까? (양호/불량): ")
+    person.type("양호\n")
+    person.until("찌그러짐이 없습니까? (양호/불량): ")
+    person.type("불량\n")
+    person.until("판정")
+    assert person.ended() == 5
+
+
+def test_a_question_that_is_answered_elsewhere_is_asked_no_longer(served: Plant) -> None:
+    person = AtTerminal(served, recipe(CONFIRM, WEIGH))
+    person.until("yes or no: ")
+    assert served.command("answer", "yes", "--station", "st01").code == 0
+    person.until("question: Weight?")
+    person.until("a number: ")
+    person.type("\x04")  # the end of the input: answered elsewhere
+    person.until("evaline answer --station st01 ...   (a number)")
+    assert served.command("answer", "7", "--station", "st01").code == 0
+    person.until("verdict")
+    assert person.ended() == 0
+
+
 # ------------------------------------------------------------------------------------------- what people may say
 
 ITEMS = [{"name": name, "text": {"en": f"{name}?", "ko": f"{name}?"}} for name in ("leak", "dent")]
@@ -150,3 +273,12 @@ def test_an_inspection_lists_what_to_look_at() -> None:
         "  dent  dent?",
         "  evaline answer --station st01 ...   (good, or NAME=good NAME=bad for each)",
     ]
+
+
+def test_refusals_speak_korean_too() -> None:
+    for kind, words in (("confirm", ["글쎄"]), ("inspect", ["leak=good"]), ("inspect", ["bad"]), ("choice", ["3"])):
+        with pytest.raises(ApiError) as refused:
+            answer_of(question(kind, ITEMS), words, "st01", "ko")
+        assert HANGUL.search(refused.value.lines[0])
+    with pytest.raises(ApiError, match="지금 답할 질문이 없습니다"):
+        answer_of(None, ["yes"], "st01", "ko")

@@ -186,8 +186,8 @@ async def test_a_daemon_that_vanishes_leaves_its_last_will_and_the_next_one_the_
             gone = await asyncio.to_thread(follower.ended)
             assert gone.code == 1
             assert gone.err.splitlines()[-1] == (
-                f"evaline: the daemon ended before run {run} did; its result is in the journal, "
-                "at its next start at the latest [E-DAEMON-GONE]"
+                f"evaline: the daemon ended before run {run} did; when it is served again, the run stands HELD to be "
+                "resumed, or has its one result, as `on_interrupt` of its step says [E-DAEMON-GONE]"
             )
 
             await asyncio.to_thread(plant.serve)
