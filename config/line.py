@@ -5,15 +5,45 @@ One strict model of the line file. Keys carry their unit, since this is a file's
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
-from config.documents import MAX_LINE_VALUES, Document, first_validation_error, read_document
+from config.documents import MAX_LINE_VALUES, Document, Words, first_validation_error, read_document
 from config.simulation import SimulationConfig
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+# what stands beside the stations under the line's topic
+RESERVED = ("connection", "orders", "wip", "totals")
+
+
+class TopicError(ValueError):
+    """A name that cannot be a level of a topic."""
+
+    code = "E-TOPIC"
+
+    def __init__(self, name: str, en: str, ko: str) -> None:
+        self.text = Words(f"{name!r:.60} cannot be a level of a topic: {en}", f"{name!r:.60} 토픽 이름 오류: {ko}")
+        super().__init__(self.text.en)
+
+
+def _topic_level(name: Any) -> Any:
+    if isinstance(name, str) and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise TopicError(name, "use a-z, 0-9, _ and -, 32 at most", "a-z, 0-9, _ 와 - 만, 최대 32자")
+    return name
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$"), BeforeValidator(_topic_level)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -123,6 +153,9 @@ class InstrumentConfig(Strict):
     scan_period_s: Annotated[
         Positive | None, Field(description="Time between two readings, s, when it is slower than the station.")
     ] = None
+    calibration_due: Annotated[
+        date | None, Field(description="When its calibration ends, `2027-03-31`; it goes into every result.")
+    ] = None
     accuracy: Annotated[
         Accuracy, Field(description="The cycler's is in the uncertainty of every result; 0 is left out of it.")
     ] = Accuracy()
@@ -198,30 +231,108 @@ class HttpConfig(Strict):
     port: Annotated[Port, Field(description="TCP port; 0 for any free one.")] = 8470
 
 
-class EmbeddedBroker(Strict):
+class ResultDelivery(Strict):
+    """When a result is delivered: no broker can promise that the MES has what was published."""
+
+    closed_by: Annotated[
+        Literal["ack", "puback"],
+        Field(
+            description="`ack`: the MES says on `<station>/result/ack` that it has stored it; until then it is sent "
+            "again. `puback`: the broker has it. What a broker loses is then lost: for a MES that cannot answer."
+        ),
+    ] = "ack"
+    ack_within_s: Annotated[
+        float,
+        Field(ge=0.1, le=60, description="Time the MES has to answer before a result is sent again, s; doubles to 60."),
+    ] = 5.0
+
+
+class OutboxConfig(Strict):
+    """How much may wait for broker and MES. At the bound new runs are refused; nothing is ever thrown away."""
+
+    max_messages: Annotated[int, Field(ge=1, description="Messages: results, events, replies.")] = 50_000
+    max_mb: Annotated[Positive, Field(description="Their size, MB.")] = 500.0
+    alarm_after_s: Annotated[Positive, Field(description="Age of the oldest one that raises an alarm, s.")] = 300.0
+
+
+class Delivery(Strict):
+    """What holds for every broker."""
+
+    results: Annotated[ResultDelivery, Field(description="When a result is delivered.")] = ResultDelivery()
+    outbox: Annotated[OutboxConfig, Field(description="How much may wait.")] = OutboxConfig()
+
+
+class EmbeddedBroker(Delivery):
     """The NATS server Evaline starts itself, on loopback only."""
 
-    kind: Literal["embedded"] = "embedded"
+    kind: Annotated[Literal["embedded"], Field(description="The server Evaline starts.")] = "embedded"
     port: Annotated[Port, Field(description="TCP port on loopback; 0 for any free one.")] = 18830
 
 
-class ExternalBroker(Strict):
-    """Any MQTT broker."""
+BrokerUrl = Annotated[
+    str, StringConstraints(pattern=r"^mqtts?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$", max_length=300)
+]
 
-    kind: Literal["external"]
-    host: Annotated[str, Field(description="Name or address of the broker.")]
-    port: Annotated[Port, Field(description="Its TCP port.")] = 1883
+
+class ExternalBroker(Delivery):
+    """Any MQTT broker, MQTT 5 or 3.1.1."""
+
+    kind: Annotated[Literal["external"], Field(description="May be left out.")] = "external"
+    url: Annotated[
+        BrokerUrl | Annotated[list[BrokerUrl], Field(min_length=1, max_length=16)],
+        Field(description="`mqtts://broker.plant.example:8883`, or a list of the cluster's nodes, tried in turn."),
+    ]
     username: Annotated[str | None, Field(description="For its login.")] = None
     password_file: Annotated[str | None, Field(description="A file that holds the password alone.")] = None
+    ca_file: Annotated[
+        str | None, Field(description="PEM file of the authority that signed the broker's certificate.")
+    ] = None
+    cert_file: Annotated[str | None, Field(description="PEM file of the line's own certificate.")] = None
+    key_file: Annotated[str | None, Field(description="PEM file of its key.")] = None
+    insecure: Annotated[
+        bool,
+        Field(description="Allow what anybody on the network can read, change or forge: no login, or no TLS."),
+    ] = False
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.url,) if isinstance(self.url, str) else tuple(self.url)
+
+    @model_validator(mode="after")
+    def who_we_are(self) -> ExternalBroker:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file go together")
+        has_tls = all(url.startswith("mqtts://") for url in self.urls)
+        if not has_tls and (self.cert_file or self.ca_file):
+            raise ValueError("certificates need mqtts://")
+        if self.insecure:
+            return self
+        if self.username is None and self.cert_file is None:
+            raise ValueError(
+                "anonymous: give username and password_file, or cert_file and key_file; or say `insecure: true`"
+            )
+        local = ("mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]", "mqtts://")
+        if not all(url.startswith(local) for url in self.urls):
+            raise ValueError("the password would cross the network in the clear: use mqtts://; or say `insecure: true`")
+        return self
 
 
 class NoBroker(Strict):
-    """Publish nothing; results wait in the outbox."""
+    """Publish nothing; results wait in the outbox, without a bound."""
 
-    kind: Literal["none"]
+    kind: Annotated[Literal["none"], Field(description="No broker.")]
 
 
-BrokerConfig = Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discriminator="kind")]
+def _with_kind(value: Any) -> Any:
+    """A `url` alone says that it is somebody else's broker."""
+    return {"kind": "external", **value} if isinstance(value, dict) and "url" in value else value
+
+
+BrokerConfig = Annotated[
+    Annotated[EmbeddedBroker | ExternalBroker | NoBroker, Field(discriminator="kind")], BeforeValidator(_with_kind)
+]
 
 
 # what every broker takes as a level of a topic; the specification forbids `/`, `+` and `#` only
@@ -246,6 +357,12 @@ class SparkplugConfig(Strict):
     broker: Annotated[
         ExternalBroker | None, Field(description="Another broker than the one that results are published to.")
     ] = None
+
+    @model_validator(mode="after")
+    def delivers_no_results(self) -> SparkplugConfig:
+        if self.broker is not None and self.broker.model_fields_set & Delivery.model_fields.keys():
+            raise ValueError("results and outbox belong to the line's own broker")
+        return self
 
 
 MesCommand = Literal[
@@ -279,6 +396,7 @@ class LineConfig(Strict):
     sparkplug: Annotated[
         SparkplugConfig | None, Field(description="Live data for Sparkplug B hosts; none when empty.")
     ] = None
+    mes: Annotated[MesConfig, Field(description="Who may command the line from outside.")] = MesConfig()
     grade_rules: Annotated[str, Field(description="Which rules give the grades.")] = "default"
     grade_parameters: Annotated[
         dict[str, str | int | bool], Field(description="Thresholds of this site, in place of the rules' own.")
@@ -292,6 +410,13 @@ class LineConfig(Strict):
     def at_least_one_station(self) -> LineConfig:
         if not self.stations:
             raise ValueError("a line needs at least one station")
+        return self
+
+    @model_validator(mode="after")
+    def topics_apart(self) -> LineConfig:
+        for name in self.stations:
+            if name in RESERVED:
+                raise TopicError(name, "the line's own topics have that name", "라인의 토픽 이름입니다")
         return self
 
     @model_validator(mode="after")

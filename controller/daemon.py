@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,18 @@ from pydantic import ValidationError
 from config import LineConfig, shipped_dut_models
 from config.documents import Document, DocumentError, first_validation_error, read_document
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
-from config.line import ExternalBroker, HttpConfig
+from config.line import HttpConfig, NoBroker
 from controller.api import build_api
 from controller.clock import Clock
 from controller.journal import Journal
 from controller.line import Line
 from controller.mes.broker import EmbeddedBroker
-from controller.mes.publisher import BrokerSettings, Publisher
-from controller.mes.topics import StationState, rfc3339
+from controller.mes.commands import CommandDoor
+from controller.mes.connection import BrokerSettings
+from controller.mes.face import Face
+from controller.mes.publisher import Publisher, settings_of
 from controller.recipes import LIBRARY
 from controller.report import write_report
-from controller.station import Station
 from controller.wire import Wires
 from sequences import FaultError, GradeRules
 
@@ -80,10 +82,13 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         if broker is not None:
             background.start("broker", broker.supervise())
         publisher = None
-        if settings is not None:
-            publisher = Publisher(journal, settings, config.line)
+        if settings is not None and not isinstance(config.broker, NoBroker):
+            door = CommandDoor(line.stations, line.orders, journal, line.topics, clock, config.mes)
+            publisher = Publisher(journal, settings, line.topics, clock.now, config.broker, door)
             background.start("publisher", publisher.run())
-            line.publish_states_to(_StatePublishing(publisher))
+            background.start("commands", door.run())
+            background.start("face", Face(line, publisher).run())
+            line.delivery = publisher.status
         background.start("api", _serve_api(line, listener))
         reports = _Reports(journal)
         background.start("reports", reports.follow())
@@ -93,7 +98,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
             {
                 "event": "ready",
                 "http": {"host": host, "port": port},
-                "mqtt": settings and {"host": settings.host, "port": settings.port, "topics": f"{line.topics.root}/#"},
+                "mqtt": settings and asdict(settings.endpoints[0]) | {"topics": f"{line.topics.root}/#"},
                 "stations": list(line.stations),
                 "pid": os.getpid(),
             }
@@ -158,17 +163,16 @@ async def _broker(
     config: LineConfig, state_dir: Path, stack: AsyncExitStack
 ) -> tuple[BrokerSettings | None, EmbeddedBroker | None]:
     """How to reach the configured broker, and the one that we started ourselves."""
-    match config.broker:
-        case EmbeddedBrokerConfig():
-            broker = await stack.enter_async_context(EmbeddedBroker(config.broker, state_dir))
-            return BrokerSettings.of_embedded(broker), broker
-        case ExternalBroker():
-            try:
-                return BrokerSettings.of_external(config.broker), None
-            except OSError as error:
-                raise DocumentError("E-FILE", str(error.filename), f"cannot be read: {error.strerror}") from None
-        case _:
-            return None, None
+    if isinstance(config.broker, NoBroker):
+        return None, None
+    broker = None
+    if isinstance(config.broker, EmbeddedBrokerConfig):
+        broker = await stack.enter_async_context(EmbeddedBroker(config.broker, state_dir))
+    try:
+        return settings_of(config.broker, broker), broker
+    except OSError as error:
+        where, why = error.filename or "broker: ca_file, cert_file, key_file", error.strerror or error
+        raise DocumentError("E-FILE", str(where), f"cannot be read: {why}") from None
 
 
 class _Reports:
@@ -198,30 +202,6 @@ class _Reports:
                     await asyncio.to_thread(write_report, self._journal, event.run)
                 except Exception as error:  # a report must not cost the line its daemon
                     log.error("report not written", run=event.run, exc_info=error)
-
-
-class _StatePublishing:
-    """Hands a station's state to the publisher when it differs from the one before in more than its time."""
-
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
-        self._newest: dict[str, tuple[object, ...]] = {}
-
-    def __call__(self, station: Station) -> None:
-        run, progress = station.run_now, station.progress
-        step = progress.step if run and progress else None
-        now = (station.state, run and run.id, step, len(station.alarms))
-        if self._newest.get(station.name) == now:
-            return
-        self._newest[station.name] = now
-        state = StationState(
-            state=station.state.name,
-            time=rfc3339(station.now),
-            run=run.id if run else None,
-            step=step,
-            alarms=[alarm["code"] for alarm in station.alarms],
-        )
-        self._publisher.publish_state(station.name, state.model_dump(mode="json"))
 
 
 # ------------------------------------------------------------------------------------------------- the edges

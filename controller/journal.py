@@ -45,6 +45,8 @@ from controller.journal_format import (
     link,
     outbox_digest,
 )
+from controller.journal_migration import migrate
+from controller.journal_outbox import OpenMessage, OpenMessages
 from controller.journal_reader import JournalReader
 
 __all__ = [
@@ -62,7 +64,7 @@ __all__ = [
 TAIL = 1000  # events checked at every opening; `verify` checks all
 
 _INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
-_INSERT_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, NULL)"
+_INSERT_OUTBOX = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, NULL, ?, NULL)"
 
 _EventRow = tuple[int, float, str, str, str, str, bytes]
 
@@ -80,6 +82,7 @@ class Journal(JournalReader):
         self._seq, self._hash = seq, last
         self._committed: tuple[int, bytes] = (seq, last)
         self._outbox_seq = int(connection.execute("SELECT coalesce(max(seq), 0) FROM outbox").fetchone()[0])
+        self.outbox = OpenMessages(connection)
         self._runs = {run for (run,) in connection.execute("SELECT run FROM runs")}
         self._final = {run for (run,) in connection.execute("SELECT run FROM results")}
         self._columns: dict[str, tuple[tuple[str, ...], int]] = {}
@@ -129,12 +132,14 @@ class Journal(JournalReader):
             self._check_usable()
             self._seal(event, outbox=outbox)
 
-    def append_together(self, events: Sequence[Event]) -> None:
-        """Queue events of one moment: none of them becomes durable without the others."""
+    def append_together(self, events: Sequence[Event], outbox: Sequence[OutboxMessage] = ()) -> None:
+        """Queue events of one moment, with messages: none of them becomes durable without the others."""
         with self._changed:
             self._check_usable()
-            for event in events:
+            for event in events[:-1]:
                 self._seal(event)
+            for event in events[-1:]:
+                self._seal(event, outbox=outbox)
 
     def append_samples(
         self, t: float, station: str, run: str, columns: tuple[str, ...], rows: NDArray[np.float64]
@@ -176,8 +181,30 @@ class Journal(JournalReader):
         """Queue the mark that a message was delivered."""
         with self._changed:
             self._check_usable()
+            self.outbox.close(seq)
             self._statements.append(("UPDATE outbox SET sent = id WHERE seq = ?", (seq,)))
             self._changed.notify()
+
+    def outbox_refused(self, seq: int, t: float, by: str, reason: str) -> None:
+        """Queue the mark that broker or MES refused a waiting message, with an audit entry; nothing sends it again."""
+        message = self.outbox.waiting[seq]
+        detail = {"outbox": seq, "id": message.id, "topic": message.topic}
+        with self._changed:
+            self._check_usable()
+            entry = self._add(t, "", "", AUDIT, _audit_body(AuditEntry(t, by, "message refused", reason, detail)))
+            self.outbox.refuse(seq)
+            self._statements.append(("UPDATE outbox SET refused = ? WHERE seq = ?", (entry, seq)))
+
+    def outbox_resend(self, seqs: Sequence[int], t: float, author: str, reason: str) -> None:
+        """Queue that refused messages wait for their delivery again, each with an audit entry."""
+        with self._changed:
+            self._check_usable()
+            for seq in seqs:
+                message = self.outbox.refused[seq]
+                detail = {"outbox": seq, "id": message.id, "topic": message.topic}
+                self._add(t, "", "", AUDIT, _audit_body(AuditEntry(t, author, "message resent", reason, detail)))
+                self.outbox.reopen(seq)
+                self._statements.append(("UPDATE outbox SET refused = NULL WHERE seq = ?", (seq,)))
 
     async def flush(self) -> None:
         """Return once everything appended before is durable; raises JournalError E-JOURNAL-WRITE if it cannot be."""
@@ -264,8 +291,9 @@ class Journal(JournalReader):
         seq = self._add(event.t, event.station, event.run, event.kind, text)
         if result is not None:
             self._statements.append(("INSERT INTO results VALUES (?, ?, ?)", (event.run, seq, result_text)))
-        self._statements += [(_INSERT_OUTBOX, message) for message in messages]
+        self._statements += [(_INSERT_OUTBOX, (*message, seq)) for message in messages]
         self._outbox_seq += len(messages)
+        self.outbox.add(OpenMessage(row, id, topic, event.t, len(text)) for row, id, topic, text, *_ in messages)
         if audit:
             self._add(audit.t, event.station, event.run, AUDIT, audit_body)
 
@@ -370,6 +398,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         _create(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        migrate(connection)
         if wrong := check_format(connection):
             code = "E-JOURNAL-VERSION" if "format" in wrong else "E-JOURNAL-DAMAGED"
             raise JournalError(code, f"{path}: {wrong}; nothing was changed")

@@ -18,7 +18,9 @@ from typing import Any
 
 from controller.journal_format import (
     APPLICATION_ID,
+    AUDIT,
     COVERS,
+    FORMER,
     GENESIS,
     SAMPLES,
     UNREADABLE,
@@ -99,11 +101,22 @@ class ChainCheck:
                 yield Problem(f"result of event {seq}", f"missing or not what was decided for run {run}")
         for row, expected in covers.get("outbox", []):
             self.covered["outbox"] += 1
-            message = self._one("SELECT id, topic, payload, qos, retain, sent FROM outbox WHERE seq = ?", row)
+            message = self._one(
+                "SELECT id, topic, payload, qos, retain, sent, event, refused FROM outbox WHERE seq = ?", row
+            )
             if message is None or outbox_digest(*message[:5]) != expected:
                 yield Problem(f"outbox {row} of event {seq}", "missing or not what was to be sent")
             elif message[5] not in (None, message[0]):
                 yield Problem(f"outbox {row} of event {seq}", "its delivery mark is damaged; it will be sent again")
+            elif message[6] != seq or not self._tells_refusal(message[7], row):
+                yield Problem(f"outbox {row} of event {seq}", "the mark of its event or of its refusal is damaged")
+
+    def _tells_refusal(self, entry: int | None, row: int) -> bool:
+        """Whether an entry of the audit trail says that a row was refused; None: it was not."""
+        if entry is None:
+            return True
+        event = self._one("SELECT kind, body FROM events WHERE seq = ?", entry)
+        return event is not None and event[0] == AUDIT and json.loads(event[1])["detail"].get("outbox") == row
 
     def _one(self, sql: str, *parameters: Any) -> Any:
         return self._connection.execute(sql, parameters).fetchone()
@@ -115,11 +128,16 @@ def check_format(connection: sqlite3.Connection) -> str:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
         return "it is not an Evaline journal"
+    if version in FORMER:
+        return f"it has format {version}; start the daemon once, which brings it to format {VERSION}"
     return "" if version == VERSION else f"it has format {version}; this program reads format {VERSION}"
 
 
 def first_problem(connection: sqlite3.Connection, tail: int) -> Problem | None:
     """What opening checks: SQLite's own quick check and the last events of the chain."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    if Path(connection.execute("PRAGMA database_list").fetchone()[2]).stat().st_size % page:
+        return Problem("file", "its last page is cut off")
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         return Problem("file", " ".join(str(answer).split()))

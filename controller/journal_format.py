@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 APPLICATION_ID = 0x45564C4E  # "EVLN", in SQLite's header
-VERSION = 1
+VERSION = 2
+FORMER = (1,)  # versions that opening for writing brings up to this one
 GENESIS = hashlib.sha256(b"evaline/journal/1").digest()
 
 # what reading damaged content raises: SQLite's errors, its messages with undecodable text inside, our own decoding
@@ -25,7 +26,15 @@ UNREADABLE = (sqlite3.Error, ValueError, LookupError, TypeError, AttributeError)
 SAMPLES, COLUMNS, AUDIT = "samples", "columns", "audit"
 COVERS = "covers"
 
+# kinds of events that are found again by their body's `key`: a command's cmd_id, an order's id, a station, a key's id
+KEYED = "kind IN ('command', 'order', 'mode', 'signing key')"
+INDEXES = f"""
+CREATE INDEX events_by_key ON events(kind, json_extract(body, '$.key')) WHERE {KEYED};
+CREATE INDEX outbox_by_topic ON outbox(topic);
+"""
+
 # `sent` repeats the id instead of being a flag: no single damaged bit can turn a waiting message into a sent one.
+# `event` is the event that vouches for a message, `refused` the entry of the audit trail that tells why nobody took it.
 SCHEMA = f"""
 CREATE TABLE events(seq INTEGER PRIMARY KEY, t REAL NOT NULL, station TEXT NOT NULL, run TEXT NOT NULL,
                     kind TEXT NOT NULL, body TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
@@ -34,8 +43,10 @@ CREATE TABLE runs(seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE chunks(seq INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
 CREATE TABLE results(run TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE outbox(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, topic TEXT NOT NULL, payload TEXT NOT NULL,
-                    qos INTEGER NOT NULL, retain INTEGER NOT NULL, sent TEXT) STRICT;
+                    qos INTEGER NOT NULL, retain INTEGER NOT NULL, sent TEXT,
+                    event INTEGER NOT NULL DEFAULT 0, refused INTEGER) STRICT;
 CREATE INDEX outbox_waiting ON outbox(seq) WHERE sent IS NOT id;
+{INDEXES}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
@@ -89,6 +100,15 @@ class PendingMessage:
     qos: int
     retain: bool
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage(PendingMessage):
+    """An outbox row that broker or MES refused: when (line time, unix seconds), who, and their reason."""
+
+    t: float
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

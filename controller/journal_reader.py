@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,14 +15,18 @@ from numpy.typing import NDArray
 
 from controller.journal_format import (
     COLUMNS,
+    KEYED,
     SAMPLES,
     UNREADABLE,
     PendingMessage,
+    RefusedMessage,
     RunSummary,
     StoredEvent,
     explain,
     read_only,
 )
+
+_MESSAGE = "seq, topic, payload, qos, retain, id"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -160,11 +165,108 @@ class JournalReader:
 
     @_explained
     def pending_outbox(self, limit: int = 100, after_seq: int = 0) -> list[PendingMessage]:
-        """Messages that are not known to be delivered, oldest first."""
+        """Messages that are not known to be delivered and that nobody refused, oldest first."""
         rows = self._query(
-            "SELECT seq, topic, payload, qos, retain, id FROM outbox"
-            " WHERE sent IS NOT id AND seq > ? ORDER BY seq LIMIT ?",
+            f"SELECT {_MESSAGE} FROM outbox WHERE sent IS NOT id AND refused IS NULL AND seq > ? ORDER BY seq LIMIT ?",
             after_seq,
             limit,
         )
-        return [PendingMessage(seq, topic, text, qos, bool(retain), key) for seq, topic, text, qos, retain, key in rows]
+        return [_pending(*row) for row in rows]
+
+    @_explained
+    def outbox_message(self, seq: int) -> PendingMessage:
+        """The message of an outbox row."""
+        (row,) = self._query(f"SELECT {_MESSAGE} FROM outbox WHERE seq = ?", seq)
+        return _pending(*row)
+
+    @_explained
+    def refused_outbox(self, limit: int = 1000) -> list[RefusedMessage]:
+        """Messages that broker or MES refused, oldest first, each with the reason."""
+        columns = ", ".join(f"outbox.{name}" for name in _MESSAGE.split(", "))
+        rows = self._query(
+            f"SELECT {columns}, t, body FROM outbox JOIN events ON events.seq = refused"
+            " WHERE sent IS NOT id ORDER BY outbox.seq LIMIT ?",
+            limit,
+        )
+        return [_refused(*row) for row in rows]
+
+    @_explained
+    def newest(self, kind: str, key: str) -> StoredEvent | None:
+        """The newest event of one of the KEYED kinds with this key in its body."""
+        rows = self._query(
+            f"SELECT t, station, run, kind, body, seq, hash FROM events WHERE {KEYED} AND kind = ?"
+            " AND json_extract(body, '$.key') = ? ORDER BY seq DESC LIMIT 1",
+            kind,
+            key,
+        )
+        return next((_stored(*row) for row in rows), None)
+
+    @_explained
+    def newest_of_each(self, kind: str, unless: Sequence[str] = ()) -> list[StoredEvent]:
+        """The newest event for every key of one of the KEYED kinds, unless its body's `state` is one of these; in the
+        order of the keys' first events."""
+        rows = self._query(
+            "SELECT t, station, run, kind, body, seq, hash, min(first) FROM events JOIN"
+            f" (SELECT max(seq) AS last, min(seq) AS first FROM events WHERE {KEYED} AND kind = ?"
+            " GROUP BY json_extract(body, '$.key')) ON seq = last"
+            f" WHERE coalesce(json_extract(body, '$.state'), '') NOT IN ({', '.join('?' * len(unless))})"
+            " GROUP BY seq ORDER BY first",
+            kind,
+            *unless,
+        )
+        return [_stored(*row[:7]) for row in rows]
+
+    @_explained
+    def outbox_numbers(self, root: str, stations: Iterable[str]) -> dict[str, int]:
+        """The sequence number of each station's newest message through the outbox; 0 where there was none."""
+        numbers = {}
+        for station in stations:
+            rows = self._query(
+                "SELECT json_extract(payload, '$.sequence') FROM outbox WHERE seq ="
+                " (SELECT max(seq) FROM outbox WHERE topic > ? AND topic < ?)",
+                f"{root}/{station}/",
+                f"{root}/{station}0",  # the character after the slash
+            )
+            numbers[station] = int(rows[0][0] or 0) if rows else 0
+        return numbers
+
+    @_explained
+    def attempt(self, run: str, dut: str | None, recipe: str | None) -> int:
+        """Which run of this recipe on this battery a run is, from 1."""
+        ((count,),) = self._query(
+            "SELECT count(*) FROM runs JOIN events USING (seq) WHERE json_extract(body, '$.dut') = ?"
+            " AND json_extract(body, '$.recipe') = ? AND runs.seq <= (SELECT seq FROM runs WHERE run = ?)",
+            dut,
+            recipe,
+            run,
+        )
+        return max(1, int(count))
+
+    @_explained
+    def totals(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many runs ended with each verdict, and with each grade."""
+        rows = self._query(
+            "SELECT json_extract(events.body, '$.verdict'), json_extract(events.body, '$.grade'), count(*)"
+            " FROM results JOIN events USING (seq) GROUP BY 1, 2"
+        )
+        verdicts, grades = Counter[str](), Counter[str]()
+        for verdict, grade, count in rows:
+            verdicts[verdict] += count
+            if grade is not None:
+                grades[grade] += count
+        return dict(verdicts), dict(grades)
+
+
+def _stored(t: float, station: str, run: str, kind: str, body: str, seq: int, value: bytes) -> StoredEvent:
+    return StoredEvent(t, station, run, kind, json.loads(body), seq, value.hex())
+
+
+def _pending(seq: int, topic: str, payload: str, qos: int, retain: int, id: str) -> PendingMessage:
+    return PendingMessage(seq, topic, payload, qos, bool(retain), id)
+
+
+def _refused(
+    seq: int, topic: str, payload: str, qos: int, retain: int, id: str, t: float, entry: str
+) -> RefusedMessage:
+    body = json.loads(entry)
+    return RefusedMessage(seq, topic, payload, qos, bool(retain), id, t, body["author"], body["reason"])

@@ -15,6 +15,8 @@ from config import DutModel, LineConfig
 from controller.clock import Clock
 from controller.instruments import LinkFactory
 from controller.journal import AuditEntry, Event, Journal, RunSummary
+from controller.mes.orders import Orders
+from controller.mes.signing import SIGNING_KEY, Signer
 from controller.mes.topics import Topics, rfc3339
 from controller.recovery import NotTakenUpError, left_run
 from controller.results import Outcome, bare_result
@@ -35,16 +37,24 @@ class Line:
         models: Mapping[str, DutModel], grade_rules: GradeRules, state_dir: Path,
     ) -> None:  # fmt: skip
         self.config, self.clock, self.journal = config, clock, journal
-        self.topics = Topics(config.line)
+        root = Topics(config.line).root
+        self.topics = Topics(config.line, journal.outbox_numbers(root, config.stations))
+        self.orders = Orders(journal, self.topics, clock)
+        self.signer = Signer.of(state_dir)
+        self._note_key()
         self.stopping = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {name: set() for name in config.stations}
-        self._on_state: Callable[[Station], None] | None = None
+        self._sinks: list[Callable[[Station], None]] = []
+        self.delivery: Callable[[], dict[str, Any]] | None = None
+        """What the publisher tells of itself, when there is one."""
         services = StationServices(
             clock=clock,
             journal=journal,
             models=models,
             grade_rules=grade_rules,
             topics=self.topics,
+            orders=self.orders,
+            signer=self.signer,
             data_dir=state_dir / "data",
             report_dir=state_dir / "reports",
             changed=self._changed,
@@ -56,9 +66,16 @@ class Line:
             for index, (name, station) in enumerate(config.stations.items())
         }
 
+    def _note_key(self) -> None:
+        """The journal names every key that it holds signatures of."""
+        key = self.signer.public_key
+        if self.journal.newest(SIGNING_KEY, key.key_id) is None:
+            body = {"key": key.key_id, "algorithm": key.algorithm, "public_key": key.public_key}
+            self.journal.append(Event(self.clock.now(), "", "", SIGNING_KEY, body))
+
     def publish_states_to(self, sink: Callable[[Station], None]) -> None:
         """Call `sink` whenever a station changes; it must not block."""
-        self._on_state = sink
+        self._sinks.append(sink)
 
     async def serve(self) -> None:
         """Run every station until cancelled. Leaves outputs as they are: `shut_down` is what follows."""
@@ -95,15 +112,18 @@ class Line:
             except NotTakenUpError as why:
                 reason = ": ".join(filter(None, (DAEMON_ENDED.reason, str(why))))
                 self._settle(summary, replace(DAEMON_ENDED, reason=reason))
+        self.orders.settle()
         await self.journal.flush()
 
     def _settle(self, summary: RunSummary, outcome: Outcome) -> None:
         t = self.clock.now()
         starts = self.journal.events(run=summary.run, kind="run.started", limit=1)
         known = starts[0].body if starts else {}
-        result = bare_result(summary.run, summary.station, summary.started, t, outcome, known)
+        attempt = self.journal.attempt(summary.run, known.get("dut"), known.get("recipe"))
+        bare = bare_result(summary.run, summary.station, summary.started, t, outcome, known, attempt)
+        result = self.signer.sign(bare)
         body = {"verdict": str(outcome.verdict), "grade": None}
-        message = self.topics.result_message(summary.station, summary.run, t, result)
+        message = self.topics.result_message(summary.station, summary.run, t, result, known.get("order"))
         audit = AuditEntry(t, "evaline", "result", outcome.reason, {"run": summary.run})
         self.journal.commit_result(Event(t, summary.station, summary.run, "run.ended", body), result, [message], audit)
 
@@ -112,8 +132,8 @@ class Line:
     def _changed(self, station: Station) -> None:
         for watcher in self._watchers[station.name]:
             watcher.set()
-        if self._on_state is not None:
-            self._on_state(station)
+        for sink in self._sinks:
+            sink(station)
 
     @contextmanager
     def watching(self, station: str) -> Iterator[asyncio.Event]:
@@ -135,6 +155,7 @@ class Line:
             "line": self.topics.root,
             "time": self.clock.now(),
             "stations": {name: status_of(station) for name, station in self.stations.items()},
+            "mes": self.delivery() if self.delivery is not None else None,
         }
 
     def run_list(self) -> list[dict[str, Any]]:

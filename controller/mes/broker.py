@@ -1,6 +1,7 @@
 """The embedded broker: a real NATS server with its MQTT listener on loopback, kept alive and cleaned up after.
 
-Its store is durable and synced at every message, so a PUBACK means that a power cut will not undo it.
+Its store outlives its process at any moment, and a power cut but for the last second: syncing every message would cost
+ten times the time of each, and results do not depend on it, since the MES acknowledges them itself.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from types import TracebackType
 import aiomqtt
 
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
+from controller.mes.connection import V311, BrokerSettings, Endpoint, MqttClient
 
 READY_S = 15.0
-PROBE_EVERY_S = 0.05
-PROBE_TIMEOUT_S = 3.0
+TRY_EVERY_S = 0.05
+PROBE_EVERY_S = 5.0
+PROBE_WITHIN_S = 3.0
+PROBE = "evaline/probe"
+DEAF_AFTER = 2  # probes without an answer, one after the other
 TERM_S = 5.0
 KILL_S = 5.0
 FIRST_PAUSE_S = 0.1
@@ -40,14 +45,19 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 _CONFIG = """\
+# Written by Evaline at every start of its broker; what is changed here does not stay.
+# Another broker: `broker: {{url: ...}}` in the line file; docs/brokers.md says when.
 server_name: evaline
+# for NATS's own clients, which nobody here needs: a port of loopback that the system chooses
 listen: "127.0.0.1:-1"
-max_payload: 8MB
+max_payload: 1MB
 log_file: {log}
 logfile_size_limit: 4MB
 logfile_max_num: 2
-jetstream {{ store_dir: {store}, sync_interval: always, max_memory_store: 64MB, max_file_store: 1GB }}
-mqtt {{ listen: "127.0.0.1:{port}" }}
+# a killed server loses nothing, a power cut a second at most; results are sent again until the MES has stored them
+jetstream {{ store_dir: {store}, sync_interval: "1s", max_memory_store: 64MB, max_file_store: 1GB }}
+# what a client took and did not acknowledge comes again after two seconds
+mqtt {{ listen: "127.0.0.1:{port}", max_ack_pending: 100, ack_wait: "2s" }}
 authorization {{ user: evaline, password: {password} }}
 """
 
@@ -61,7 +71,7 @@ class BrokerError(Exception):
 
 
 class EmbeddedBroker:
-    """A running broker between `async with`; `supervise` restarts it when it dies.
+    """A running broker between `async with`; `supervise` restarts it when it is dead or deaf.
 
     Entering raises BrokerError: E-BROKER-PORT when the port is taken, E-BROKER-START when the server does not come up.
     """
@@ -69,7 +79,12 @@ class EmbeddedBroker:
     host = "127.0.0.1"
     username = "evaline"
 
-    def __init__(self, config: EmbeddedBrokerConfig, state_dir: Path) -> None:
+    def __init__(
+        self, config: EmbeddedBrokerConfig, state_dir: Path, *, probe_every: float = PROBE_EVERY_S,
+        probe_within: float = PROBE_WITHIN_S,
+    ) -> None:  # fmt: skip
+        """The times are in s: from one look at its health to the next, and until no answer is one."""
+        self._probe_every, self._probe_within = probe_every, probe_within
         self._wanted_port = config.port
         self._directory = state_dir.resolve() / "broker"
         self._process: asyncio.subprocess.Process | None = None
@@ -104,13 +119,12 @@ class EmbeddedBroker:
         await self._stop()
 
     async def supervise(self) -> None:
-        """Restart the server whenever it dies, for ever; pauses double up to 10 s while it does not stay up."""
+        """Restart the server whenever it dies or serves nobody, for ever; pauses double up to 10 s while it fails."""
         pause, loop = FIRST_PAUSE_S, asyncio.get_running_loop()
         while True:
             if self._process is not None:
                 started = loop.time()
-                code = await self._process.wait()
-                self.last_error = f"the broker ended with code {code}"
+                self.last_error = await self._until_dead_or_deaf(self._process)
                 if loop.time() - started > MAX_PAUSE_S:
                     pause = FIRST_PAUSE_S
             with suppress(TimeoutError):
@@ -122,6 +136,34 @@ class EmbeddedBroker:
                 self.restarts += 1
             except BrokerError as error:
                 self.last_error = str(error)
+
+    async def _until_dead_or_deaf(self, process: asyncio.subprocess.Process) -> str:
+        """Why the server must be started again; it has ended by then."""
+        unanswered = 0
+        while unanswered < DEAF_AFTER:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._probe_every):
+                    code = await process.wait()
+                return f"the broker ended with code {code}"
+            unanswered = 0 if await self._serves() else unanswered + 1
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        return "the broker ran, but served nobody"
+
+    async def _serves(self) -> bool:
+        """Whether a message comes through it: a port that is open, or even a CONNACK, says little."""
+        settings = BrokerSettings((Endpoint(self.host, self.port),), self.username, self.password)
+        try:
+            async with asyncio.timeout(self._probe_within):
+                client = MqttClient(settings.endpoints[0], V311, "evaline-probe", settings, timeout=self._probe_within)
+                async with client:
+                    await client.subscribe_all(PROBE)
+                    await client.publish(PROBE, b"")
+                    client.acknowledge(await client.received())
+                    return True
+        except (aiomqtt.MqttError, OSError, TimeoutError):
+            return False
 
     async def _start(self) -> None:
         """Start the server and return when a client was served, or leave nothing running."""
@@ -153,21 +195,11 @@ class EmbeddedBroker:
             raise
 
     async def _until_served(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        while True:
+        while not await self._serves():
             with suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_EVERY_S):
+                async with asyncio.timeout(TRY_EVERY_S):
                     code = await process.wait()
                 raise self._why_it_ended(code, log)
-            with suppress(aiomqtt.MqttError):
-                async with aiomqtt.Client(
-                    self.host,
-                    self.port,
-                    username=self.username,
-                    password=self.password,
-                    identifier="evaline-probe",
-                    timeout=PROBE_TIMEOUT_S,
-                ):
-                    return
 
     async def _stop(self) -> None:
         process, self._process = self._process, None

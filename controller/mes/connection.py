@@ -10,6 +10,8 @@ queue would be sent beside the outbox.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import socket
 import ssl
 from collections import deque
@@ -30,6 +32,9 @@ KEEPALIVE_S = 10
 IN_FLIGHT = 64  # QoS 1 messages without their PUBACK, each way
 MAX_PAYLOAD = 256 * 1024  # bytes; a longer one is cut to one byte more, so that whoever reads it sees that it is
 MAX_WAITING = 1000  # QoS 0 messages are dropped beyond so many; of QoS 1 the broker sends no more than IN_FLIGHT
+
+_SILENT = logging.getLogger(__name__)
+_SILENT.setLevel(logging.CRITICAL)  # what paho and aiomqtt would log is raised here
 
 V311, V5 = aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5
 
@@ -116,6 +121,7 @@ class MqttClient(aiomqtt.Client):
             keepalive=KEEPALIVE_S,
             max_inflight_messages=IN_FLIGHT,
             properties=properties,
+            logger=_SILENT,
             tls_context=settings.tls.context() if endpoint.tls else None,
             # with Nagle's algorithm against delayed acknowledgements a command's round trip takes 90 ms instead of 1
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
@@ -168,6 +174,18 @@ class MqttClient(aiomqtt.Client):
         if code.is_failure:
             raise PublishRefusedError(f"publish to {topic} refused: {code}")
 
+    def mirror(self, envelope: str | bytes) -> Properties | None:
+        """What MQTT 5 can say of a CloudEvents message beside it; None in 3.1.1, where the message must do."""
+        if self.version is not V5:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ContentType = "application/cloudevents+json"
+        said = json.loads(envelope)
+        if "correlationid" in said:
+            properties.CorrelationData = str(said["correlationid"]).encode()
+        properties.UserProperty = [(name, value) for name, value in said.items() if isinstance(value, str)]
+        return properties
+
     async def subscribe_all(self, *topics: str, qos: int = 1) -> None:
         """Subscribe; raises SubscribeRefusedError unless the broker grants every one with this QoS."""
         codes = await self.subscribe([(topic, qos) for topic in topics])
@@ -176,11 +194,16 @@ class MqttClient(aiomqtt.Client):
             if granted != qos:
                 raise SubscribeRefusedError(f"subscription to {topic} refused: {code}")
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for `received`."""
+        return len(self._received)
+
     async def received(self) -> aiomqtt.Message:
         """The next message; `acknowledge` it when it is dealt with. Raises MqttError when the connection is lost."""
         while not self._received:
             if self._disconnected.done():
-                raise aiomqtt.MqttError("the connection is lost") from self._disconnected.exception()
+                raise aiomqtt.MqttError("the connection is lost")
             self._arrived.clear()
             await self._arrived.wait()
         return self._received.popleft()
@@ -213,6 +236,8 @@ class MqttClient(aiomqtt.Client):
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None
     ) -> None:
+        if self._connected.cancelled():
+            return  # given up before there was an answer
         if not self._connected.done():  # closed without an answer: aiomqtt would wait for its time-out
             self._connected.set_exception(aiomqtt.MqttCodeError(reason_code, "connection refused"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
@@ -233,7 +258,7 @@ class MqttClient(aiomqtt.Client):
         self._arrived.set()
 
     def _fail_all(self, lost: asyncio.Future[None]) -> None:
-        cause = lost.exception()
+        cause = None if lost.cancelled() else lost.exception()
         if not self._connected.done():
             self._connected.set_exception(aiomqtt.MqttError(f"connection refused: {cause}"))
         self._arrived.set()

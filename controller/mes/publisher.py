@@ -1,209 +1,325 @@
-"""The publisher: what the journal has committed goes to the broker, in order; ids make "at least once" into once.
+"""The line's one connection to the MES: what the journal committed goes out, commands and acknowledgements come in.
 
-One connection at a time, a new client object for each: so the outbox is the only one who ever sends anything again.
+Each connection begins from nothing, whatever the broker still knows: it subscribes, says `online`, retains the newest
+states, and sends what is open in the outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import aiomqtt
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+import structlog
+from pydantic import ValidationError
 
-from config.line import ExternalBroker, LineIdentity
-from controller.journal import Journal
+from config.line import Delivery, ExternalBroker
+from config.line import EmbeddedBroker as EmbeddedBrokerConfig
+from controller.journal import AuditEntry, Journal
 from controller.mes.broker import EmbeddedBroker
-from controller.mes.topics import Connection, Topics
+from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint, MqttClient, TlsFiles
+from controller.mes.messages import Acknowledgement
+from controller.mes.outbox import OutboxSender
+from controller.mes.reading import PayloadError, read_json
+from controller.mes.topics import Topics
 
-IO_TIMEOUT_S = 5.0
-KEEPALIVE_S = 10
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 10.0
-BATCH = 100
+LOOK_EVERY_S = 10.0  # how often alarms are looked at when nobody asks
+SESSION_S = 24 * 3600  # how long the broker keeps commands and acknowledgements for a line that is away
+MAX_COMMANDS = 64  # being dealt with at once
 
-_V311, _V5 = aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerSettings:
-    """Where the broker is and who we are there. Versions are tried in turn until one is accepted."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    versions: tuple[aiomqtt.ProtocolVersion, ...] = (_V311,)
-
-    @classmethod
-    def of_embedded(cls, broker: EmbeddedBroker) -> BrokerSettings:
-        """Settings for the broker we started."""
-        return cls(broker.host, broker.port, broker.username, broker.password)
-
-    @classmethod
-    def of_external(cls, config: ExternalBroker) -> BrokerSettings:
-        """Settings for a foreign broker; MQTT 5 first, since only it can refuse a message. OSError: no password."""
-        password = Path(config.password_file).read_text(encoding="utf-8").strip() if config.password_file else None
-        return cls(config.host, config.port, config.username, password, (_V5, _V311))
+log = structlog.get_logger()
 
 
-class _Client(aiomqtt.Client):
-    """aiomqtt takes a negative PUBACK (MQTT 5) for a delivery; here it ends the connection as an error."""
+class CommandDoor(Protocol):
+    """Who takes commands."""
 
-    def _on_publish(
-        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
-    ) -> None:
-        if reason_code.is_failure:
-            if not self._disconnected.done():
-                self._disconnected.set_exception(aiomqtt.MqttCodeError(reason_code, "publish refused"))
-            self._client.disconnect()
-            return  # without the confirmation, publish() does not return
-        super()._on_publish(client, userdata, mid, reason_code, properties)
+    async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        """Return once the command is durable: then the broker forgets it."""
+        ...
 
-    @property
-    def lost(self) -> asyncio.Future[None]:
-        """Done when the connection is gone or was refused something."""
-        return self._disconnected
+
+def settings_of(config: ExternalBroker | EmbeddedBrokerConfig, embedded: EmbeddedBroker | None) -> BrokerSettings:
+    """How to reach the configured broker, or the one that we started. Raises OSError for a file that is not there."""
+    if embedded is not None:
+        endpoint = Endpoint(embedded.host, embedded.port)
+        return BrokerSettings((endpoint,), embedded.username, embedded.password, versions=(V311,))
+    assert isinstance(config, ExternalBroker)
+    password = Path(config.password_file).read_text(encoding="utf-8").strip() if config.password_file else None
+    settings = BrokerSettings(
+        tuple(endpoint_of(url) for url in config.urls),
+        config.username,
+        password,
+        TlsFiles(config.ca_file, config.cert_file, config.key_file),
+    )
+    if any(endpoint.tls for endpoint in settings.endpoints):
+        settings.tls.context()  # so that a wrong file is told at the start
+    return settings
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """`mqtt://host:1883` or `mqtts://host:8883`; these ports when none is given."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "mqtts"
+    return Endpoint(parts.hostname or "", parts.port or (8883 if tls else 1883), tls)
 
 
 class Publisher:
-    """Follows the journal's outbox and the stations' states; `run` it in a TaskGroup and cancel it to stop cleanly."""
+    """Runs until cancelled, then says `offline`. Everything else about it is called on its event loop."""
 
-    def __init__(self, journal: Journal, broker: BrokerSettings, line: LineIdentity) -> None:
-        self._journal, self._broker, self._topics = journal, broker, Topics(line)
+    def __init__(
+        self, journal: Journal, broker: BrokerSettings, topics: Topics, now: Callable[[], float], delivery: Delivery,
+        door: CommandDoor | None = None,
+    ) -> None:  # fmt: skip
+        """`now` is line time; without a door nobody takes commands."""
+        self._journal, self._topics, self._now, self._door = journal, topics, now, door
+        self._limits, results = delivery.outbox, delivery.results
+        journal.outbox.max_messages, journal.outbox.max_bytes = self._limits.max_messages, self._max_bytes
         # the same on every connection: a broker that still holds our last one drops it, and its will cannot come later
-        self._identifier = "evaline-" + self._topics.root.replace("/", "-")
-        self._version = 0
-        self._states: dict[str, bytes] = {}
+        self._connector = Connector(broker, "evaline-" + topics.root.replace("/", "-"))
+        self.outbox = OutboxSender(
+            journal, now, self._progressed, by_ack=results.closed_by == "ack", ack_within=results.ack_within_s
+        )
+        self._by_ack = results.closed_by == "ack"
+        self._retained: dict[str, bytes] = {}
         self._unsent: set[str] = set()
-        self._cursor = 0  # every outbox row up to here was delivered
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._accepted = self._settled = False  # how far the present connection came
-        self._stopping = False
-        self.connected = False
-        self.sent = 0
+        self._committed, self._wake, self._progress = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._client: MqttClient | None = None
+        self._settled = self._stopping = False
+        self._alarmed: frozenset[str] = frozenset()
         self.last_error = ""
+        if not self._by_ack:
+            log.warning(
+                "results count as delivered when the broker has them (closed_by: puback):"
+                " what it loses, or what a MES never stores, is lost [W-RESULTS-PUBACK]"
+            )
 
-    def publish_state(self, station: str, payload: Mapping[str, Any]) -> None:
-        """Retain a station's state at the broker; only the newest counts."""
-        self._states[station] = _json(payload)
-        self._unsent.add(station)
+    @property
+    def _max_bytes(self) -> int:
+        return int(self._limits.max_mb * 1e6)
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None
+
+    def retain(self, topic: str, payload: Mapping[str, Any]) -> None:
+        """Retain a message at the broker, now and on every connection; only the newest of a topic counts."""
+        self._retained[topic] = _json(payload)
+        self._unsent.add(topic)
         self._wake.set()
 
+    async def tell(self, topic: str, payload: Mapping[str, Any]) -> None:
+        """Publish at QoS 0; it is lost when nobody is there."""
+        if self._client is not None:
+            data = _json(payload)
+            with suppress(aiomqtt.MqttError):
+                await self._client.publish(topic, data, 0, properties=self._client.mirror(data))
+
     async def drained(self, timeout: float) -> bool:
-        """Wait until everything appended and every state so far is delivered; False if the timeout (s) came first."""
+        """Wait until the broker has everything appended and every state so far, but for results that must wait for the
+        MES to store the one before; False if the timeout (s) came first."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._journal.flush()
-                self._idle.clear()
-                self._wake.set()
-                await self._idle.wait()
+                while not (self._settled and not self._unsent and self.outbox.all_sent):
+                    self._progress.clear()
+                    await self._progress.wait()
                 await self._journal.flush()  # the marks that it was sent
                 return True
         return False
 
+    def status(self) -> dict[str, Any]:
+        """What people see of it: ages in s of line time, sizes in bytes."""
+        waiting = self._journal.outbox
+        return {
+            "broker": str(self._connector.endpoint),
+            "connected": self.connected,
+            "last_error": self.last_error,
+            "outbox": {
+                "messages": len(waiting.waiting),
+                "refused": len(waiting.refused),
+                "bytes": waiting.bytes,
+                "oldest_s": waiting.age(self._now()),
+                "max_messages": self._limits.max_messages,
+                "max_bytes": self._max_bytes,
+            },
+            "sent": self.outbox.sent,
+            "resent": self.outbox.resent,
+            "alarms": [{"code": code, "message": message} for code, message in self.alarms()],
+        }
+
+    def alarms(self) -> list[tuple[str, str]]:
+        """What is wrong with the delivery now: codes and messages."""
+        waiting, found = self._journal.outbox, []
+        if reason := waiting.full:
+            found.append(("E-OUTBOX", f"the outbox is full: {reason}; new runs are refused"))
+        elif max(len(waiting) / self._limits.max_messages, waiting.bytes / self._max_bytes) > 0.5:
+            found.append(("W-OUTBOX-DEPTH", f"the outbox is more than half full: {len(waiting)} messages"))
+        if (age := waiting.age(self._now())) > self._limits.alarm_after_s:
+            why = "the MES does not answer" if self.connected else "no broker"
+            found.append(("W-OUTBOX-AGE", f"a message has been waiting for {age:.0f} s: {why}"))
+        if waiting.refused:
+            found.append(("W-OUTBOX-REFUSED", f"{len(waiting.refused)} messages were refused: `evaline outbox list`"))
+        return found
+
     async def run(self) -> None:
-        """Connect, deliver and reconnect until cancelled; then say `offline` and go."""
-        with self._journal.commits() as committed:
+        """Connect, deliver, take commands and reconnect until cancelled; then say `offline` and go."""
+        with self._journal.commits() as self._committed:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow(committed))
+                group.create_task(self._look())
                 group.create_task(self._stay_connected())
 
-    async def _follow(self, committed: asyncio.Event) -> None:
-        while await committed.wait():
-            committed.clear()
-            if self._journal.outbox_head > self._cursor:
-                self._wake.set()
+    async def _look(self) -> None:
+        """Log each alarm when it comes and when it goes."""
+        while True:
+            now = dict(self.alarms())
+            for code in now.keys() - self._alarmed:
+                log.warning(f"{now[code]} [{code}]")
+            for code in self._alarmed - now.keys():
+                log.info(f"over [{code}]")
+            self._alarmed = frozenset(now)
+            await _pause(LOOK_EVERY_S)
 
     async def _stay_connected(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            self._accepted = self._settled = False
+            self._settled = False
             try:
                 await self._connection()
             except* (aiomqtt.MqttError, OSError) as errors:
                 self.last_error = _first(errors)
             if self._stopping:
                 raise asyncio.CancelledError  # an error of the disconnection took its place
-            if not self._accepted:
-                self._version += 1
-            if self._settled:  # not merely accepted: a broker that refuses a message must not be hammered with it
+            if self._settled:  # not merely accepted: a broker that refuses us something must not be hammered
                 pause = FIRST_PAUSE_S
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await asyncio.Event().wait()
+            elif not self._connector.accepted and not self._connector.is_first:
+                continue  # another address, or another version of MQTT, may serve
+            await _pause(pause)
             pause = min(2 * pause, MAX_PAUSE_S)
 
     async def _connection(self) -> None:
         """One connection, from `online` to its loss or to `offline`."""
-        will = aiomqtt.Will(self._topics.connection, _json(Connection(state="broken").model_dump()), qos=1, retain=True)
-        async with _Client(
-            self._broker.host,
-            self._broker.port,
-            username=self._broker.username,
-            password=self._broker.password,
-            identifier=self._identifier,
-            protocol=self._broker.versions[self._version % len(self._broker.versions)],
-            will=will,
-            timeout=IO_TIMEOUT_S,
-            keepalive=KEEPALIVE_S,
-            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),  # or 88 ms per message, by delayed ACKs
-        ) as client:
-            self._accepted = True
+        will = aiomqtt.Will(self._topics.connection, self._presence("broken"), qos=1, retain=True)
+        async with self._connector.connected(will, SESSION_S) as client:
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_until_lost(client))
-                    group.create_task(self._deliver(client))
+                    group.create_task(self._serve(client))
             except asyncio.CancelledError:
                 self._stopping = True
                 raise
             finally:
-                self.connected = False
+                self._client = None
                 if not client.lost.done():
                     with suppress(aiomqtt.MqttError):
-                        await self._say(client, Connection(state="offline"))
+                        await self._say(client, "offline")
 
-    async def _deliver(self, client: _Client) -> None:
-        await self._say(client, Connection(state="online"))
-        self.connected = True
-        self._unsent = set(self._states)
+    async def _serve(self, client: MqttClient) -> None:
+        topics = [self._topics.result_ack("+")] if self._by_ack else []
+        topics += [self._topics.command("+")] if self._door is not None else []
+        if topics:
+            await client.subscribe_all(*topics)
+        await self._say(client, "online")
+        self._unsent = set(self._retained)
+        self._client = client
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_retained(client))
+            group.create_task(self.outbox.run(client, self._committed))
+            group.create_task(self._receive(client))
+
+    async def _keep_retained(self, client: MqttClient) -> None:
         while True:
             self._wake.clear()
-            for station in sorted(self._unsent):
-                self._unsent.discard(station)
-                await client.publish(self._topics.state(station), self._states[station], qos=1, retain=True)
-            await self._empty_outbox(client)
+            for topic in sorted(self._unsent):
+                payload = self._retained[topic]
+                await client.publish(topic, payload, retain=True, properties=client.mirror(payload))
+                if self._retained[topic] is payload:
+                    self._unsent.discard(topic)
             self._settled = True
-            if not self._wake.is_set():
-                self._idle.set()
+            self._progressed()
             await self._wake.wait()
 
-    async def _empty_outbox(self, client: _Client) -> None:
-        while (head := self._journal.outbox_head) > self._cursor:
-            messages = self._journal.pending_outbox(BATCH, self._cursor)
-            for message in messages:
-                await client.publish(message.topic, message.payload.encode(), message.qos, message.retain)
-                self._journal.outbox_sent(message.seq)
-                self._cursor = message.seq
-                self.sent += 1
-            if len(messages) < BATCH:
-                self._cursor = max(self._cursor, head)
+    def _progressed(self) -> None:
+        self._progress.set()
 
-    async def _say(self, client: _Client, connection: Connection) -> None:
-        await client.publish(self._topics.connection, _json(connection.model_dump()), qos=1, retain=True)
+    async def _say(self, client: MqttClient, state: Literal["online", "offline"]) -> None:
+        payload = self._presence(state)
+        await client.publish(self._topics.connection, payload, retain=True, properties=client.mirror(payload))
+
+    def _presence(self, state: Literal["online", "offline", "broken"]) -> bytes:
+        return _json(self._topics.connection_payload(state, self._now()))
+
+    # what comes in
+
+    async def _receive(self, client: MqttClient) -> None:
+        """Commands of one station in their order, of several at once; the broker is told in the order of arrival, as
+        MQTT wants it, and only of what is durable."""
+        newest: dict[str, asyncio.Task[None]] = {}
+        arrived: asyncio.Queue[tuple[aiomqtt.Message, asyncio.Task[None] | None]] = asyncio.Queue(MAX_COMMANDS)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._acknowledge(client, arrived))
+            dropped = 0
+            while True:
+                message = await client.received()
+                topic, work = str(message.topic), None
+                if topic.endswith("/result/ack"):
+                    self._take_acknowledgement(topic, message)
+                elif self._door is not None:
+                    work = newest[topic] = group.create_task(self._command(message, newest.get(topic)))
+                await arrived.put((message, work))
+                if client.dropped > dropped and not client.waiting:
+                    count, dropped = client.dropped - dropped, client.dropped
+                    self._audit("messages dropped", f"{count} came faster than they could be read", {})
+
+    async def _command(self, message: aiomqtt.Message, before: asyncio.Task[None] | None) -> None:
+        assert self._door is not None
+        if before is not None:
+            await asyncio.wait({before})
+        await self._door.receive(str(message.topic), bytes(message.payload), retained=bool(message.retain))
+
+    async def _acknowledge(
+        self, client: MqttClient, arrived: asyncio.Queue[tuple[aiomqtt.Message, asyncio.Task[None] | None]]
+    ) -> None:
+        while True:
+            message, work = await arrived.get()
+            if work is not None:
+                await work
+            client.acknowledge(message)
+
+    def _take_acknowledgement(self, topic: str, message: aiomqtt.Message) -> None:
+        """Close what the MES has stored. A retained one is nobody's answer; a malformed one is audited."""
+        if message.retain:
+            return
+        try:
+            said = read_json(bytes(message.payload))
+            bare = said.get("data", said) if isinstance(said, dict) else said  # in an envelope or without
+            data = Acknowledgement.model_validate(bare, strict=True)
+        except (PayloadError, ValidationError) as error:
+            self._audit("result/ack refused", "it cannot be understood", {"topic": topic, "why": str(error)[:300]})
+            return
+        error_text = None if data.status == "stored" else data.error or "rejected without a reason"
+        self.outbox.acknowledged(topic.removesuffix("/ack"), list(data.ids), error_text)
+
+    def _audit(self, action: str, reason: str, detail: dict[str, Any]) -> None:
+        log.warning(action, reason=reason, **detail)
+        self._journal.audit(AuditEntry(self._now(), "MES", action, reason, detail))
 
 
-async def _until_lost(client: _Client) -> None:
+async def _until_lost(client: MqttClient) -> None:
     await asyncio.wait({client.lost})
     raise aiomqtt.MqttError("the broker closed the connection") from client.lost.exception()
+
+
+async def _pause(seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
 
 
 def _first(error: BaseException) -> str:

@@ -191,7 +191,7 @@ def test_another_format_version_is_refused_by_name(tmp_path: Path, good: tuple[b
     with sqlite3.connect(path) as hand:
         hand.execute("PRAGMA user_version = 7")
     hand.close()
-    with pytest.raises(JournalError, match="format 7; this program reads format 1") as caught:
+    with pytest.raises(JournalError, match="format 7; this program reads format 2") as caught:
         Journal.open(path)
     assert caught.value.code == "E-JOURNAL-VERSION"
 

@@ -1,0 +1,257 @@
+"""Real brokers to hold the delivery against, a MES that behaves as one should, and the results it is to get."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+
+from config.line import Delivery, LineIdentity, ResultDelivery
+from config.line import EmbeddedBroker as EmbeddedBrokerConfig
+from controller.journal import AuditEntry, Event, Journal
+from controller.mes.broker import EmbeddedBroker
+from controller.mes.connection import V5, V311, BrokerSettings, Connector, Endpoint, MqttClient
+from controller.mes.publisher import CommandDoor, Publisher, settings_of
+from controller.mes.topics import Topics
+from tests.independent import program
+
+LINE = LineIdentity(enterprise="evaline", site="pohang", area="evaluation", name="line1")
+T0 = 1.7e9
+BROKERS = ("nats", "mosquitto-5", "mosquitto-3.1.1")
+AUDIT = AuditEntry(T0, "kim", "finish", "end of recipe", {})
+
+
+async def pause(seconds: float) -> None:
+    """Wall time that load needs to be a rate; never to wait for something to happen."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """A Mosquitto of our own, which can be killed and comes back at the same port."""
+
+    def __init__(self, directory: Path, config: str = "allow_anonymous true", port: int = 0) -> None:
+        self.directory, self.port, self._text = directory, port or free_port(), config
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        text = self._text if "listener " in self._text else f"listener {self.port} 127.0.0.1\n{self._text}"
+        config = self.directory / "mosquitto.conf"
+        config.write_text(f"user {os.environ.get('USER', 'root')}\nset_tcp_nodelay true\n{text}\n")
+        with (self.directory / "mosquitto.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                program("mosquitto"), "-v", "-c", str(config), cwd=self.directory, stdout=log, stderr=log
+            )
+        async with asyncio.timeout(15):
+            while True:
+                with suppress(OSError):
+                    (await asyncio.open_connection("127.0.0.1", self.port))[1].close()
+                    return
+                await pause(0.02)
+
+    async def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(how)
+            await self.process.wait()
+
+    async def __aenter__(self) -> Mosquitto:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
+
+
+@dataclass
+class RunningBroker:
+    """A broker by one of BROKERS' names: how to reach it, how to kill it, how it comes back."""
+
+    settings: BrokerSettings
+    kill: Callable[[], Any]
+    revive: Callable[[], Any]
+    forget: Callable[[], Any]
+    """Kill it, and bring it back without anything it knew."""
+
+
+@asynccontextmanager
+async def running(name: str, directory: Path) -> AsyncIterator[RunningBroker]:
+    async with AsyncExitStack() as stack:
+        if name == "nats":
+            nats = await stack.enter_async_context(EmbeddedBroker(EmbeddedBrokerConfig(port=0), directory))
+
+            async def kill() -> None:
+                assert nats.pid is not None
+                os.kill(nats.pid, signal.SIGKILL)
+                assert nats._process is not None
+                await nats._process.wait()
+
+            async def forget() -> None:
+                await kill()
+                (directory / "broker" / "store").rename(directory / f"gone-{free_port()}")
+                await nats._start()
+
+            settings = settings_of(EmbeddedBrokerConfig(), nats)
+            yield RunningBroker(settings, kill, nats._start, forget)
+        else:
+            text = "allow_anonymous true\npersistence true\nautosave_interval 1"
+            mosquitto = await stack.enter_async_context(Mosquitto(directory / "mosquitto", text))
+
+            async def forget() -> None:
+                await mosquitto.kill()
+                (mosquitto.directory / "mosquitto.db").unlink(missing_ok=True)
+                await mosquitto.start()
+
+            versions = (V5,) if name == "mosquitto-5" else (V311,)
+            settings = BrokerSettings((Endpoint("127.0.0.1", mosquitto.port),), versions=versions)
+            yield RunningBroker(settings, mosquitto.kill, mosquitto.start, forget)
+
+
+# ------------------------------------------------------------------------------------------------------- the line
+
+
+def delivery(closed_by: str = "ack", ack_within: float = 1.0, **outbox: Any) -> Delivery:
+    config = Delivery(results=ResultDelivery.model_validate({"closed_by": closed_by, "ack_within_s": ack_within}))
+    return config.model_copy(update={"outbox": config.outbox.model_copy(update=outbox)})
+
+
+@asynccontextmanager
+async def publishing(
+    journal: Journal, settings: BrokerSettings, config: Delivery | None = None, door: CommandDoor | None = None
+) -> AsyncIterator[Publisher]:
+    publisher = Publisher(journal, settings, Topics(LINE), lambda: T0, config or delivery(), door)
+    task = asyncio.create_task(publisher.run())
+    try:
+        yield publisher
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def finish(journal: Journal, topics: Topics, station: str, run: str, events: int = 0) -> str:
+    """A run's end in the journal, as a station writes it; returns the id of its result."""
+    result = {"run_id": run, "station": station, "verdict": "pass", "padding": "x" * 500}
+    messages = [
+        topics.event_message(station, "run", f"{run}.event{number}", T0, {"run_id": run}) for number in range(events)
+    ]
+    message = topics.result_message(station, run, T0, result)
+    journal.commit_result(Event(T0, station, run, "run.ended", {}), {"run": run}, [*messages, message], AUDIT)
+    return message.id
+
+
+async def until(what: Callable[[], bool], journal: Journal, within: float = 60.0) -> None:
+    """Wait for something that a commit brings about."""
+    async with asyncio.timeout(within):
+        with journal.commits() as committed:
+            while not what():
+                committed.clear()
+                await committed.wait()
+
+
+# -------------------------------------------------------------------------------------------------------- the MES
+
+
+@dataclass
+class Mes:
+    """Stores every result once, by its id, and says so afterwards; its session outlives its absence.
+
+    `answer` decides about each new result: None stores it, a text rejects it with that error, "silent" says nothing.
+    """
+
+    settings: BrokerSettings
+    name: str = "mes"
+    answer: Callable[[str], str | None] = lambda id: None
+    topics: Topics = field(default_factory=lambda: Topics(LINE))
+    stored: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    is_there: asyncio.Event = field(default_factory=asyncio.Event)
+    _serving: asyncio.Task[None] | None = None
+
+    @property
+    def filters(self) -> tuple[str, str]:
+        return f"{self.topics.root}/+/result", f"{self.topics.root}/+/event/#"
+
+    def come(self) -> None:
+        self._serving = asyncio.create_task(self._serve())
+
+    async def go(self) -> None:
+        assert self._serving is not None
+        self._serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._serving
+        self.is_there.clear()
+
+    async def _serve(self) -> None:
+        connector = Connector(replace(self.settings), self.name)
+        while True:
+            with suppress(aiomqtt.MqttError, OSError):
+                async with connector.connected(session_s=3600) as client:
+                    await client.subscribe_all(*self.filters)
+                    self.is_there.set()
+                    while True:
+                        await self._take(client)
+            await pause(0.05)
+
+    async def _take(self, client: MqttClient) -> None:
+        message = await client.received()
+        topic, payload = str(message.topic), json.loads(message.payload)
+        if "/event/" in topic:
+            self.events.append(payload["id"])
+        else:
+            await self._store(client, topic, payload)
+        client.acknowledge(message)
+        self.news.set()
+
+    async def _store(self, client: MqttClient, topic: str, payload: dict[str, Any]) -> None:
+        id, answer = payload["id"], self.answer(payload["id"])
+        if answer == "silent":
+            return
+        if id in self.stored:
+            self.duplicates += 1
+            assert self.stored[id] == (topic, payload["data"]), "one id, two contents"
+        elif answer is None:
+            self.stored[id] = (topic, payload["data"])
+        said: dict[str, Any] = {"ids": [id], "status": "stored" if answer is None else "rejected"}
+        await client.publish(f"{topic}/ack", json.dumps(said | ({"error": answer} if answer else {})).encode())
+
+    async def has(self, enough: Callable[[], bool], within: float = 60.0) -> None:
+        async with asyncio.timeout(within):
+            while not enough():
+                self.news.clear()
+                await self.news.wait()
+
+    def of_station(self, station: str) -> list[str]:
+        """The runs of a station in the order in which they were stored first."""
+        return [data["run_id"] for _, data in self.stored.values() if data["station"] == station]
+
+
+@asynccontextmanager
+async def mes_at(settings: BrokerSettings, **how: Any) -> AsyncIterator[Mes]:
+    mes = Mes(settings, **how)
+    mes.come()
+    try:
+        async with asyncio.timeout(30):
+            await mes.is_there.wait()
+        yield mes
+    finally:
+        await mes.go()
