@@ -257,7 +257,7 @@ def grade(
         if reject.when.holds(measured, k, needed=False):
             return Graded(reject.grade, (reject.reason,))
     if verdict in (Verdict.ABORTED, Verdict.ERROR, Verdict.INCONCLUSIVE):
-        return Graded(None, (Text(en=f"no grade: the run is {verdict}", ko=f"등급 없음: 판정 {verdict}"),))
+        return Graded(None, (Text(en=f"no grade: the run is {verdict}", ko=f"등급 없음: 판정 {verdict.ko}"),))
     missing = sorted({rule.measurement for c in rules.classes for rule in c.needs} - set(measured))
     if missing:
         names = _joined([rules.called(name) for name in missing])

@@ -17,8 +17,22 @@ class Verdict(StrEnum):
     ERROR = "error"
 
     @property
+    def ko(self) -> str:
+        return _KOREAN[self]
+
+    @property
     def rank(self) -> int:
         return list(Verdict).index(self)
+
+
+_KOREAN = {
+    Verdict.PASS: "합격",
+    Verdict.MARGINAL: "경계",
+    Verdict.INCONCLUSIVE: "판정 불가",
+    Verdict.FAIL: "불합격",
+    Verdict.ABORTED: "중단",
+    Verdict.ERROR: "오류",
+}
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
