@@ -150,7 +150,9 @@ def _in_words(result: dict[str, Any]) -> Pair:
         return Pair(", ".join(pair.en for pair in pairs) or "—", ", ".join(pair.ko for pair in pairs) or "—")
 
     outcome = result.get("outcome", {})
-    why = f"{outcome.get('reason') or 'no reason recorded'} [{outcome.get('code') or '—'}]"
+    told = outcome.get("reason")
+    why = words.outcome_reason(told) if told else Pair("no reason recorded", "기록된 사유 없음")
+    code = f"[{outcome.get('code') or '—'}]"
     match result.get("verdict"):
         case "pass":
             return Pair("Everything that has a limit lies within it.", "한계가 있는 모든 항목이 한계 안에 있습니다.")
@@ -164,11 +166,14 @@ def _in_words(result: dict[str, Any]) -> Pair:
             en, ko = named("inconclusive")
             return Pair(f"Could not be measured: {en}.", f"측정할 수 없음: {ko}.")
         case "inconclusive":
-            return Pair(f"The run ended before its recipe did: {why}.", f"레시피가 끝나기 전에 종료됨: {why}.")
+            return Pair(
+                f"The run ended before its recipe did: {why.en} {code}.",
+                f"레시피가 끝나기 전에 종료됨: {why.ko} {code}.",
+            )
         case "aborted":
-            return Pair(f"The run was cut short: {why}.", f"실행이 중단됨: {why}.")
+            return Pair(f"The run was cut short: {why.en} {code}.", f"실행이 중단됨: {why.ko} {code}.")
         case _:
-            return Pair(f"The run ended by an error: {why}.", f"오류로 종료됨: {why}.")
+            return Pair(f"The run ended by an error: {why.en} {code}.", f"오류로 종료됨: {why.ko} {code}.")
 
 
 def _grade_reasons(result: dict[str, Any]) -> list[Pair]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from sequences import Verdict
+
 
 class Pair(NamedTuple):
     """The same in English and Korean."""
@@ -16,14 +18,7 @@ class Pair(NamedTuple):
     ko: str
 
 
-VERDICTS = {
-    "pass": Pair("Pass", "합격"),
-    "marginal": Pair("Marginal", "경계"),
-    "inconclusive": Pair("Inconclusive", "판정 불가"),
-    "fail": Pair("Fail", "불합격"),
-    "aborted": Pair("Aborted", "중단"),
-    "error": Pair("Error", "오류"),
-}
+VERDICTS = {str(verdict): Pair(str(verdict).capitalize(), verdict.ko) for verdict in Verdict}
 SAFETY = {
     "cell_voltage_max": Pair("Highest cell voltage", "최고 셀 전압"),
     "cell_voltage_min": Pair("Lowest cell voltage", "최저 셀 전압"),
@@ -159,25 +154,59 @@ _VALUES = {
     "too few": Pair("too few discharges", "방전 횟수 부족"),
 }
 _KOREAN = "_ko"  # the key of a text's Korean, after its own
+# why steps end, by `sequences.runs`, `inquiries`, `leaf` and `nodes`; conditions read the same in both languages
 _ENDS = (
-    (re.compile(r"duration"), "시간 경과"),
-    (re.compile(r"readings taken"), "측정 완료"),
-    (re.compile(r"cell voltage (.+)"), r"셀 전압 \1"),
-    (re.compile(r"maximum time of (.+)"), r"최대 시간 \1"),
-    (re.compile(r"cut short: (.+)"), r"조기 종료: \1"),
-    (re.compile(r"codes agree"), "코드 일치"),
-    (re.compile(r"no code from (.+)"), r"코드 없음: \1"),
-    (re.compile(r"settled"), "안정됨"),
-    (re.compile(r"soaked"), "온도 안정화 완료"),
-    (re.compile(r"spectrum taken"), "스펙트럼 측정 완료"),
-    (re.compile(r"tested"), "시험 완료"),
-    (re.compile(r"confirmed"), "확인됨"),
-    (re.compile(r"refused"), "거부됨"),
-    (re.compile(r"all good"), "모두 양호"),
-    (re.compile(r"bad: (.+)"), r"불량: \1"),
-    (re.compile(r"measured"), "평가 완료"),
-    (re.compile(r"set|told"), "완료"),
-    (re.compile(r"stopped: branch (.+) ended"), r"중지: 분기 \1 종료"),
+    (r"duration", "시간 경과"),
+    (r"duration, clipped (.+) times", r"시간 경과, 전압 제한 \1회"),
+    (r"readings taken", "측정 완료"),
+    (r"cell voltage (.+)", r"셀 전압 \1"),
+    (r"soc (.+%)", r"SOC \1"),
+    (r"maximum time of (.+)", r"최대 시간 \1"),
+    (r"pulse (\d+) by cell voltage (.+)", r"펄스 \1: 셀 전압 \2"),
+    (r"codes agree", "코드 일치"),
+    (r"no code from label and BMS", "라벨과 BMS에서 코드를 읽지 못함"),
+    (r"no code from label", "라벨에서 코드를 읽지 못함"),
+    (r"no code from BMS", "BMS에서 코드를 읽지 못함"),
+    (r"the label says (.+), the run was started for (.+)", r"라벨의 코드 \1, 시작할 때의 코드 \2"),
+    (r"the BMS says (.+), the run was started for (.+)", r"BMS의 코드 \1, 시작할 때의 코드 \2"),
+    (r"settled", "안정됨"),
+    (r"soaked", "온도 안정화 완료"),
+    (r"spectrum taken", "스펙트럼 측정 완료"),
+    (r"tested", "시험 완료"),
+    (r"confirmed", "확인됨"),
+    (r"refused", "거부됨"),
+    (r"answered (.+)", r"답: \1"),
+    (r"all good", "모두 양호"),
+    (r"bad: (.+)", r"불량: \1"),
+    (r"measured", "평가 완료"),
+    (r"not measured: (.+)", r"측정되지 않음: \1"),
+    (r"grade none, not certain", "등급 없음, 불확실"),
+    (r"grade (.+), certain", r"등급 \1, 확실"),
+    (r"grade (.+), not certain", r"등급 \1, 불확실"),
+    (r"computed", "계산 완료"),
+    (r"(\w+) is unknown", r"\1 값을 알 수 없음"),
+    (r"(.+): unknown: (.+)", r"\1: 알 수 없음: \2"),
+    (r"(.+): not so: (.+)", r"\1: 조건 불충족: \2"),
+    (r"set|told", "완료"),
+    (r"(.+) after (\d+) rounds", r"\2회 후에도 \1"),
+    (r"(\d+) capacities do not agree within (.+) of the rated capacity",
+     r"용량 \1회가 정격 용량의 \2 이내로 일치하지 않음"),
+    (r"more than (\d+) steps", r"스텝이 \1개를 넘음"),
+    (r"stopped: branch (.+) ended", r"중지: 분기 \1 종료"),
+)  # fmt: skip
+# why runs end before their recipes do, by `controller.safety`, `station`, `engine` and `line`
+_OUTCOMES = (
+    (r"(\w+): (.+) is above (.+)", r"\1: \2, 상한 \3 초과"),
+    (r"(\w+): (.+) is below (.+)", r"\1: \2, 하한 \3 미만"),
+    (r"the interlock chain opened: (.+)", r"인터록 체인이 열림: \1"),
+    (r"a contactor opened that should be closed", "닫혀 있어야 할 컨택터가 열림"),
+    (r"the BMS reports (.+)", r"BMS 고장 보고: \1"),
+    (r"the cycler reports (.+)", r"충방전기 경보: \1"),
+    (r"the PLC heartbeat stands still for (.+)", r"PLC 하트비트가 \1 동안 멈춤"),
+    (r"no good value of (.+) for (.+)", r"\1 의 정상 값이 \2 동안 없음"),
+    (r"the cycler's output went off while it should drive", "구동 중 충방전기 출력이 꺼짐"),
+    (r"the daemon ended while the run was active", "실행 중 데몬이 종료됨"),
+    (r"(\w+) took over (.+)", r"\1 상태가 \2 를 넘김"),
 )
 # how a unit of the wire is written for people, and the factor that goes with it
 _UNITS = {
@@ -237,10 +266,29 @@ def quantity(value: float | None, unit: str) -> str:
 def end_reason(reason: str) -> Pair:
     """Why a step ended; conditions read the same in both languages."""
     shown = reason.replace("<=", "≤").replace(">=", "≥")
-    for pattern, korean in _ENDS:
-        if match := pattern.fullmatch(reason):
-            return Pair(shown, match.expand(korean))
-    return Pair(shown, shown)
+    if shown.startswith("cut short: "):
+        cuts = [end_reason(cut).ko for cut in shown.removeprefix("cut short: ").split(", ")]
+        return Pair(shown, f"조기 종료: {', '.join(cuts)}")
+    return Pair(shown, _korean(shown, _ENDS) or shown)
+
+
+def outcome_reason(reason: str) -> Pair:
+    """Why a run ended before its recipe did; what an instrument says stays as it is."""
+    if korean := _korean(reason, _OUTCOMES):
+        signal, colon, rest = korean.partition(": ")
+        return Pair(reason, f"{term(SAFETY, signal).ko}{colon}{rest}" if signal in SAFETY else korean)
+    step, colon, why = reason.partition(": ")
+    if not colon:
+        return end_reason(reason)
+    ended = end_reason(why)
+    return Pair(f"{step}: {ended.en}", f"{step}: {ended.ko}")
+
+
+def _korean(text: str, words: Iterable[tuple[str, str]]) -> str:
+    for pattern, korean in words:
+        if match := re.fullmatch(pattern, text):
+            return match.expand(korean)
+    return ""
 
 
 def details(detail: Mapping[str, Any]) -> Pair:

@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.answer import question_lines
+from controller.report_words import outcome_reason
+from sequences import Verdict
 
 VERDICT_STYLE = {
     "pass": "green",
@@ -147,6 +149,10 @@ def _value(value: float | None) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def _spoken(verdict: str, lang: str) -> str:
+    return Verdict(verdict).ko if lang == "ko" else verdict
+
+
 def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
     """The measurements with limits and verdicts, the grade with its reasons."""
     words = WORDS[lang]
@@ -160,7 +166,9 @@ def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
         for name in result["measurement_order"]:
             entry = result["measurements"][name]
             title = entry["title"][lang] if lang != "en" else name
-            verdict = Text(entry["verdict"], VERDICT_STYLE[entry["verdict"]]) if entry["limits"] else Text("")
+            verdict = (
+                Text(_spoken(entry["verdict"], lang), VERDICT_STYLE[entry["verdict"]]) if entry["limits"] else Text("")
+            )
             unit = "" if entry["unit"] == "1" else entry["unit"]
             sure = f" ± {entry['uncertainty']:.2g}" if entry.get("uncertainty") else ""
             table.add_row(title, _value(entry["value"]) + sure, unit, _limits(entry["limits"], words), verdict)
@@ -170,13 +178,14 @@ def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
     console.print(
         Text.assemble(
             f"{words['verdict']} ",
-            (verdict, f"bold {VERDICT_STYLE[verdict].removeprefix('bold ')}"),
+            (_spoken(verdict, lang), f"bold {VERDICT_STYLE[verdict].removeprefix('bold ')}"),
             f"   {words['grade']} ",
             (result["grade"] or "—", "bold"),
         )
     )
-    if result["outcome"]["reason"]:
-        console.print(f"{words['outcome']}: {result['outcome']['reason']} [{result['outcome']['code']}]", markup=False)
+    if told := result["outcome"]["reason"]:
+        why = outcome_reason(told).ko if lang == "ko" else told
+        console.print(f"{words['outcome']}: {why} [{result['outcome']['code']}]", markup=False)
     for reason in result.get("grade_reasons", []):
         console.print(f"  {reason[lang]}", markup=False, highlight=False)
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich.cells import cell_len
 
 from controller.cli.display import clock
+from controller.report_words import end_reason
+from sequences import Verdict
 
 WORDS = {
     "en": {
@@ -45,8 +47,10 @@ def plan_lines(plan: dict[str, Any], lang: str) -> list[str]:
         lines.append(words["people"].format(questions=plan["questions"], time=clock(plan["for_people_s"])))
     lines.append(words["moved"].format(charged=f"{plan['charged_ah']:.1f}", discharged=f"{plan['discharged_ah']:.1f}"))
     if plan["verdict"] != "pass":
-        why = f": {plan['ends_in']}: {plan['reason']}" if plan["reason"] else ""
-        lines.append(words["ends"].format(verdict=plan["verdict"]) + why)
+        told, korean = plan["reason"], lang == "ko"
+        reason = end_reason(told).ko if korean else told
+        why = f": {plan['ends_in']}: {reason}" if told else ""
+        lines.append(words["ends"].format(verdict=Verdict(plan["verdict"]).ko if korean else plan["verdict"]) + why)
     return lines
 
 
