@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +19,9 @@ from typing import Any
 
 import structlog
 import uvicorn
-from pydantic import ValidationError
 
 from config import LineConfig, shipped_dut_models
-from config.documents import Document, DocumentError, first_validation_error, read_document
+from config.documents import DocumentError
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from config.line import HttpConfig, NoBroker
 from controller.api import build_api
@@ -34,10 +33,9 @@ from controller.mes.commands import CommandDoor
 from controller.mes.connection import BrokerSettings
 from controller.mes.face import Face
 from controller.mes.publisher import Publisher, settings_of
-from controller.recipes import LIBRARY
+from controller.recipes import load_grade_rules
 from controller.report import write_report
 from controller.wire import Wires
-from sequences import FaultError, GradeRules
 
 DRAIN_WITHIN = 3.0  # wall s to hand the last messages to the broker
 
@@ -50,16 +48,6 @@ class PortInUseError(Exception):
     """The API's port belongs to somebody else."""
 
     code = "E-HTTP-PORT"
-
-
-def load_grade_rules(name: str, parameters: Mapping[str, Any] | None = None) -> GradeRules:
-    """The shipped rules of this name, or a file, with a site's thresholds; raises DocumentError."""
-    shipped = LIBRARY / f"grades_{name}.yaml"
-    document: Document = read_document(shipped if shipped.exists() else Path(name))
-    try:
-        return GradeRules.from_data(document.data, parameters)
-    except (ValidationError, FaultError) as error:
-        raise first_validation_error(document, error, "E-GRADES", GradeRules) from None
 
 
 async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:

@@ -10,8 +10,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from config import DocumentError
-from config.documents import Document, Words, parse_document, read_document, validation_errors
-from sequences import Dut, FaultError, Recipe
+from config.documents import (
+    Document,
+    Words,
+    first_validation_error,
+    parse_document,
+    read_document,
+    validation_errors,
+)
+from sequences import Dut, FaultError, GradeRules, Recipe
 from sequences.check import Finding
 from sequences.recipe import CalledRecipeError
 from sequences.step import MAX_CSV
@@ -75,6 +82,16 @@ def _in_call(error: CalledRecipeError) -> Words:
         f"{where}: the called recipe {calls} is at fault: {first.en}",
         f"{where}: 호출한 레시피 {calls} 오류: {first.ko}",
     )
+
+
+def load_grade_rules(name: str, parameters: Mapping[str, Any] | None = None) -> GradeRules:
+    """The shipped rules of this name, or a file, with a site's thresholds; raises DocumentError."""
+    shipped = LIBRARY / f"grades_{name}.yaml"
+    document = read_document(shipped if shipped.exists() else Path(name))
+    try:
+        return GradeRules.from_data(document.data, parameters)
+    except (ValidationError, FaultError) as error:
+        raise first_validation_error(document, error, "E-GRADES", GradeRules) from None
 
 
 def tables_beside(directory: Path) -> Tables:

@@ -17,6 +17,7 @@ from sequences import (
     Context,
     Dut,
     Forecast,
+    GradeRules,
     Keeper,
     Measured,
     MeasurementResult,
@@ -212,6 +213,12 @@ def forecast_of(
     soc: float,
     capacity: float,
     temperature: float = 25.0,
+    rules: GradeRules | None = None,
 ) -> Forecast:
-    """The dry run of a recipe on a battery of this model; takes up to seconds: call it in a thread."""
-    return dry_run(recipe, dut_of(model), limits, soc=soc, capacity=capacity, temperature=temperature)
+    """The dry run of a recipe on a battery of this model; takes up to seconds: call it in a thread.
+
+    `rules` grade what a recipe routes by; without them a provisional grade is held for certain.
+    """
+    dut = dut_of(model)
+    own = rules.for_battery(dut) if rules is not None else None
+    return dry_run(recipe, dut, limits, soc=soc, capacity=capacity, temperature=temperature, rules=own)

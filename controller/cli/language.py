@@ -26,7 +26,7 @@ from controller.cli.options import (
 )
 
 if TYPE_CHECKING:  # the command line starts without numpy
-    from sequences import Dut, Recipe, StationLimits
+    from sequences import Dut, GradeRules, Recipe, StationLimits
 
 commands = typer.Typer()
 
@@ -116,6 +116,7 @@ def plan(
     """Show every step with its time, charge, energy and limits, from a run on the model of the battery."""
     from controller.cli.plan import plan_lines
     from controller.plan import plan_body
+    from controller.recipes import load_grade_rules
     from controller.run import dut_of, forecast_of
 
     language = settings(lang=lang).lang
@@ -124,7 +125,8 @@ def plan(
     made = _faultless(recipe, parameters_of(given), dut_of(model), limits, language)
     charge = _quantity("--soc", soc, "fraction", "50 %", 0.0, 1.0)
     capacity = _quantity("--soh", soh, "fraction", "80 %", 0.1, 1.2) * model.rated_capacity_ah
-    body = plan_body(made, forecast_of(made, model, limits, charge, capacity))
+    rules = _grade_rules(config) if station else load_grade_rules("default")
+    body = plan_body(made, forecast_of(made, model, limits, charge, capacity, rules=rules))
     print(json.dumps(body, ensure_ascii=False) if as_json else "\n".join(plan_lines(body, language)))
 
 
@@ -135,6 +137,13 @@ def _limits(config: Path, station: str) -> StationLimits:
     if station not in line.stations:
         raise UsageError(f"there is no station {station!r}; known are {', '.join(line.stations)} [E-STATION]")
     return rated_limits(line.stations[station])
+
+
+def _grade_rules(config: Path) -> GradeRules:
+    from controller.recipes import load_grade_rules
+
+    line = load_line(config)
+    return load_grade_rules(line.grade_rules, line.grade_parameters)
 
 
 def _quantity(option: str, text: str, dimension: str, example: str, least: float, most: float) -> float:

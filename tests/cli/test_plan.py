@@ -186,3 +186,16 @@ def test_the_line_that_the_readme_shows_switches_an_editor_on(plant: Plant, here
     line = "# yaml-language-server: $schema=recipe.schema.json\n"
     commented = plant.write("commented.yaml", line + plain.read_text(encoding="utf-8"))
     assert here("check", commented, *DUT).out == f"{commented}: ok\n"
+
+
+def test_a_plan_grades_by_the_rules_that_a_run_is_graded_by(plant: Plant, here: Here) -> None:
+    """Nothing is measured, so no rule can be sure of a grade."""
+    decide = {
+        "name": "decide", "step": "if", "condition": "grade_certain", "then": [REST | {"name": "sure"}],
+        "else": [REST | {"name": "unsure"}],
+    }  # fmt: skip
+    file = plant.write("grading.yaml", recipe({"name": "now", "step": "grade"}, decide))
+    for station in ((), ("--station", "st01")):
+        shown = rows(here("plan", file, *DUT, *station).out)
+        assert "unsure" in shown
+        assert "sure" not in shown
