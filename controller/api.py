@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from controller.instrument_api import instrument_routes
 from controller.line import Line
 from controller.plan import plan_body
 from controller.start import RecipeError, StartRefusedError, StartRequest
@@ -67,6 +68,7 @@ CommandName = Literal["hold", "resume", "suspend", "abort", "stop", "clear", "re
 def build_api(line: Line) -> FastAPI:
     """The application over a line; it owns nothing and cleans nothing up."""
     app = FastAPI(title="Evaline", docs_url=None, redoc_url=None)
+    app.include_router(instrument_routes(line))
 
     def unknown(station: str) -> JSONResponse:
         known = ", ".join(line.stations)

@@ -9,6 +9,10 @@ from typing import Any
 
 import httpx
 
+# refused, and wrong as it was asked for; anything else is 1
+EXIT_CODES = dict.fromkeys(("E-STATE", "E-STATION", "E-ANSWER-REFUSED", "E-INSTRUMENT-BUSY"), 4) | dict.fromkeys(
+    ("E-INSTRUMENT-NAME", "E-INSTRUMENT-REQUEST"), 3
+)
 TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 
 
@@ -27,37 +31,42 @@ class Client:
         self._url, self._http = url, http
 
     async def status(self) -> dict[str, Any]:
-        return await self._ask("GET", "/api/status")
+        return await self.ask("GET", "/api/status")
 
     async def start(self, station: str, body: dict[str, Any]) -> str:
         """Start a run; returns its id."""
-        answer = await self._ask("POST", f"/api/stations/{station}/runs", body)
+        answer = await self.ask("POST", f"/api/stations/{station}/runs", body)
         return str(answer["run_id"])
 
     async def plan(self, station: str, body: dict[str, Any]) -> dict[str, Any]:
         """What a run would come to, and the reasons against its start."""
-        return await self._ask("POST", f"/api/stations/{station}/plan", body)
+        return await self.ask("POST", f"/api/stations/{station}/plan", body)
 
     async def answer(self, station: str, question: int, value: Any, author: str) -> dict[str, Any]:
         """Answer what the running recipe asks; returns the station."""
         body = {"question": question, "value": value, "author": author}
-        return await self._ask("POST", f"/api/stations/{station}/answers", body)
+        return await self.ask("POST", f"/api/stations/{station}/answers", body)
 
     async def command(self, station: str, command: str, author: str, reason: str) -> dict[str, Any]:
         body = {"author": author, "reason": reason}
-        return await self._ask("POST", f"/api/stations/{station}/commands/{command}", body)
+        return await self.ask("POST", f"/api/stations/{station}/commands/{command}", body)
 
     async def runs(self) -> list[dict[str, Any]]:
-        answer: Any = await self._ask("GET", "/api/runs")
+        answer: Any = await self.ask("GET", "/api/runs")
         return list(answer)
 
     async def result(self, run_id: str) -> dict[str, Any]:
-        return await self._ask("GET", f"/api/runs/{run_id}")
+        return await self.ask("GET", f"/api/runs/{run_id}")
 
     async def follow(self, station: str) -> AsyncIterator[dict[str, Any]]:
         """Snapshots of a station as it changes, until the daemon ends."""
+        async for snapshot in self.events(f"/api/stations/{station}/stream"):
+            yield snapshot
+
+    async def events(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Server-sent events of the API by their path, until the daemon ends."""
         try:
-            async with self._http.stream("GET", f"/api/stations/{station}/stream", timeout=None) as response:
+            async with self._http.stream("GET", path, timeout=None) as response:
                 if not response.is_success:
                     raise self._refusal(response.status_code, json.loads(await response.aread()))
                 async for line in response.aiter_lines():
@@ -68,7 +77,8 @@ class Client:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request of the API by its path."""
         try:
             response = await self._http.request(method, path, json=body)
         except httpx.HTTPError as error:
@@ -89,7 +99,7 @@ class Client:
         if code == "E-RECIPE":
             return ApiError(3, code, answer["findings"])
         lines = [answer.get("message", f"the daemon refused the request ({status}): {answer}")]
-        return ApiError(4 if code in ("E-STATE", "E-STATION", "E-ANSWER-REFUSED") else 1, code, lines)
+        return ApiError(EXIT_CODES.get(code, 1), code, lines)
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
         hint = "is `evaline serve` running? Another address: --url or EVALINE_URL"

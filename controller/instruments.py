@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from config import InstrumentConfig, StationConfig
 from controller.clock import Clock
 from drivers import CATALOG, InstrumentError, LinkError
+from drivers.identity import check_identity
 from drivers.links import Link, WatchedLink, watched
 from drivers.roles import (
     BatteryMonitor,
@@ -100,6 +101,10 @@ class Instruments:
     def code_reader(self) -> CodeReader:
         return cast(CodeReader, self._asked_for("code_reader"))
 
+    def driver(self, key: str) -> Instrument:
+        """The driver of a role that the station has."""
+        return self._drivers[key]
+
     def _asked_for(self, key: str) -> Instrument:
         if key not in self._drivers:
             raise LinkError("E-LINK-CLOSED", "the station has none", instrument=key)
@@ -110,11 +115,24 @@ class Instruments:
         waiting = [key for key in self._drivers if key not in self.identities and (only is None or key in only)]
         await asyncio.gather(*(self._connect(key) for key in waiting))
 
+    async def look(self, key: str) -> None:
+        """Reach one instrument as connect() does, but only ask who it is: none of its settings changes."""
+        driver, link, config = self._drivers[key], self.links[key], self.config.instruments[key]
+
+        async def identified() -> Identity:
+            await link.open()
+            return check_identity(await driver.identify(), config.model, config.serial)
+
+        await self._reach(key, identified)
+
     async def _connect(self, key: str) -> None:
+        await self._reach(key, self._drivers[key].connect)
+
+    async def _reach(self, key: str, reach: Callable[[], Awaitable[Identity]]) -> None:
         driver, link = self._drivers[key], self.links[key]
         session = link.reopened
         try:
-            self.identities[key] = identity = await self._within_deadline(key, driver.connect)
+            self.identities[key] = identity = await self._within_deadline(key, reach)
         except InstrumentError as error:
             self.faults[key] = error
         else:
@@ -126,15 +144,19 @@ class Instruments:
 
         An instrument that was never reached raises at once, with the reason why it was not.
         """
-        if key not in self.identities:
-            raise self.faults.get(key) or LinkError("E-LINK-CLOSED", "it was not reached yet", instrument=key)
         try:
-            result = await self._within_deadline(key, method, *args)
+            result = await self.use(key, method, *args)
         except InstrumentError as error:
             self.faults[key] = error
             raise
         self.faults.pop(key, None)
         return result
+
+    async def use(self, key: str, method: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """As call(), for what a person asks: an error is told to that person and says nothing of the instrument."""
+        if key not in self.identities:
+            raise self.faults.get(key) or LinkError("E-LINK-CLOSED", "it was not reached yet", instrument=key)
+        return await self._within_deadline(key, method, *args)
 
     async def _within_deadline(self, key: str, method: Callable[..., Awaitable[T]], *args: Any) -> T:
         try:

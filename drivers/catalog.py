@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from drivers.bms_gateway import BmsGateway
+from drivers.delta_sm15k import DeltaSm15k
 from drivers.ea_bt20000 import EaBt20000
 from drivers.ea_psb10000 import EaPsb10000
 from drivers.errors import ConfigError
@@ -60,6 +61,7 @@ class DriverEntry:
     """role is the key that a station gives the instrument; link says which kind of link the driver talks over.
 
     capabilities: what it can do of the things a recipe may need of its role. Without probes it is never looked for.
+    unit: on Modbus, the one that it has where no setting says so.
     """
 
     name: str
@@ -69,6 +71,7 @@ class DriverEntry:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     capabilities: frozenset[str] = frozenset()
     probes: tuple[Probe, ...] = ()
+    unit: int = 1
 
     def make(self, link: Link, model: str, serial: str, settings: Mapping[str, object]) -> Instrument:
         """The driver over its link. Raises ConfigError for an unknown, missing or misfitting setting.
@@ -190,6 +193,15 @@ CATALOG = Catalog(
             EaBt20000,
             {"unit": Setting("unit", "integer")},
             probes=(Probe(MODBUS_TCP, bus="unit"),),
+            unit=0,
+        ),
+        DriverEntry(
+            "delta_sm15k",
+            "cycler",
+            "text",
+            DeltaSm15k,
+            {"units": Setting("units", "integer")},
+            probes=(Probe(_visa(SOCKET)),),
         ),
         DriverEntry("ea_psb10000", "cycler", "text", EaPsb10000, probes=(Probe(_visa(SOCKET)),)),
         DriverEntry(

@@ -16,7 +16,7 @@ import structlog
 import typer
 
 from config import DocumentError
-from controller.cli import language
+from controller.cli import instrument, language
 from controller.cli.analyse import analyse
 from controller.cli.options import (
     DEFAULT_LINE,
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 journal_app = typer.Typer(help="Look after the journal.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(journal_app, name="journal")
+app.add_typer(instrument.app, name="instrument")
 app.add_typer(language.commands)
 app.command()(analyse)
 
