@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 # where jumping clocks start unless told otherwise: a fixed moment, so that a seed alone decides a virtual run
 VIRTUAL_START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -25,7 +25,13 @@ VIRTUAL_START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 _MOMENT = struct.Struct("<d")
 
 
+ClockSource = Literal["monotonic", "simulated"]
+
+
 class Clock(Protocol):
+    source: ClockSource
+    """What its times are worth: nobody can set a monotonic one."""
+
     def now(self) -> float:
         """Line time, seconds since the Unix epoch."""
         ...
@@ -49,6 +55,7 @@ class PacedClock:
 
     def __init__(self, rate: float = 1.0) -> None:
         self._rate = rate
+        self.source: ClockSource = "monotonic" if rate == 1.0 else "simulated"
         self._start = time.time()
         self._origin = time.monotonic()
 
@@ -77,6 +84,7 @@ class JumpingClock:
     """
 
     def __init__(self, start: float = VIRTUAL_START, page: Path | None = None) -> None:
+        self.source: ClockSource = "simulated"
         self._now = start
         self._holds = 0
         self._order = itertools.count()

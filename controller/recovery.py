@@ -14,10 +14,11 @@ from config import DocumentError, DutModel
 from controller.engine import HOLD_BEGAN, HOLD_ENDED
 from controller.journal import JournalReader, RunSummary, StoredEvent
 from controller.journal_format import canonical
+from controller.mes.messages import Mode
 from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of
 from controller.requests import MEASURED
-from controller.run import COUNTERS, Run, forecast_of
+from controller.run import COUNTERS, Job, Run, forecast_of
 from controller.start import Reason, StartRequest
 from controller.states import State
 from controller.step_events import ENDED, STARTED, told_by
@@ -226,6 +227,12 @@ def _request(started: Mapping[str, Any], recipe: Mapping[str, Any]) -> StartRequ
         reason=recipe["reason"],
         parameters=recipe["parameters"],
         tables=recipe["tables"],
+        job=Job(
+            Mode(started.get("mode", Mode.LOCAL)),
+            started.get("order"),
+            started.get("operation"),
+            started.get("parent"),
+        ),
     )
 
 
@@ -261,6 +268,8 @@ def _run(
         capacity_estimate=body["capacity_ah"],
         soc=body["soc"],
         forecast=forecast_of(recipe, model, limits, body["soc"], body["capacity_ah"]),
+        job=request.job,
+        was_left=True,
     )
 
 

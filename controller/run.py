@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from config import Accuracy, DutModel, StationConfig
 from controller.journal import Event, Journal
+from controller.mes.messages import Mode
 from sequences import (
     Bound,
     Context,
@@ -66,6 +67,19 @@ def dut_of(model: DutModel) -> Dut:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """For whom a run is: in LOCAL mode an operator starts it, in REMOTE mode the MES, for a work order."""
+
+    mode: Mode = Mode.LOCAL
+    order_id: str | None = None
+    operation: str | None = None
+    parent: str | None = None  # what the battery was taken from, or lies in
+
+
+LOCAL = Job()
+
+
 @dataclass
 class Run:
     """Owned by its station; the engine fills it, nobody else writes to it."""
@@ -82,6 +96,8 @@ class Run:
     capacity_estimate: float
     soc: float
     forecast: Forecast
+    job: Job = LOCAL
+    was_left: bool = False  # by a daemon that died
     dut: Dut = field(init=False)
     program: Program = field(init=False)
     bounds: list[Bound] = field(init=False)
@@ -119,6 +135,10 @@ class Run:
             "parameters": self.recipe.parameter_values,
             "dut": self.code,
             "author": self.author,
+            "mode": str(self.job.mode),
+            "order": self.job.order_id,
+            "operation": self.job.operation,
+            "parent": self.job.parent,
         }
 
     def measured(self, results: Iterable[MeasurementResult]) -> dict[str, Measured]:

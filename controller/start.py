@@ -9,7 +9,7 @@ from typing import Any
 from config import DocumentError, DutModel, StationConfig, model_of_code
 from controller.instruments import Instruments, capabilities_of
 from controller.recipes import FaultyRecipeError, finding_line, load_recipe, tables_of
-from controller.run import dut_of
+from controller.run import LOCAL, Job, dut_of
 from controller.sampler import Sampler
 from drivers.roles import BatteryReading
 from sequences import GradeRules, Recipe, Sample, StationLimits
@@ -31,6 +31,8 @@ class StartRequest:
     reason: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)
+    job: Job = LOCAL
+    recipe_hash: str | None = None  # what its content must be, when somebody cares
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def reasons_against(
 ) -> list[Reason]:  # fmt: skip
     """Everything about station and battery, as they are now, that forbids this start."""
     return [
+        *_content(request, recipe),
         *_instruments(recipe, instruments),
         *_interlock(sampler),
         *_cycler(sampler),
@@ -138,6 +141,12 @@ def reasons_against(
         *_battery(request, model, recipe, sampler),
         *_temperature(model, recipe, latest),
     ]
+
+
+def _content(request: StartRequest, recipe: Recipe) -> Iterator[Reason]:
+    if request.recipe_hash not in (None, recipe.content_hash):
+        message = f"recipe {recipe.id} has the hash {recipe.content_hash}, the order demands {request.recipe_hash}"
+        yield Reason("E-RECIPE-HASH", message, "bring the station and the MES to one version of the recipe")
 
 
 def _instruments(recipe: Recipe, instruments: Instruments) -> Iterator[Reason]:

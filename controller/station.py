@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,30 +13,24 @@ from typing import Any
 import structlog
 
 from config import DutModel, StationConfig
+from controller.admission import Admission
 from controller.arming import arm_cycler, close_contactors
 from controller.clock import Clock
 from controller.engine import Engine, Interrupted, Progress, RunFailedError
 from controller.instruments import Instruments, LinkFactory
-from controller.journal import AuditEntry, Event, Journal, JournalError
+from controller.journal import Event, Journal, JournalError, OutboxMessage
+from controller.mes.messages import JobState, Mode, ModeChanged, RunStarted
+from controller.mes.orders import JOB_STATE, Orders
+from controller.mes.signing import Signer
 from controller.mes.topics import Topics
 from controller.outputs import QUIET_CURRENT, OffStep, switch_off
 from controller.records import StationRecords
-from controller.recovery import RECIPE, RECOVERED, RESTARTED, LeftRun, reasons_against_going_on, recipe_body
-from controller.results import COMPLETED, Outcome, result_within
-from controller.run import Run, forecast_of
+from controller.recovery import RECIPE, RECOVERED, RESTARTED, LeftRun, recipe_body
+from controller.results import COMPLETED, Outcome, ResultNeeds, result_within
+from controller.run import Run
 from controller.safety import Alarm, Safety
 from controller.sampler import Sampler
-from controller.start import (
-    Reason,
-    RecipeError,
-    StartRefusedError,
-    StartRequest,
-    battery_model,
-    checked_recipe,
-    reasons_against,
-    station_limits,
-    tolerated_faults,
-)
+from controller.start import Reason, RecipeError, StartRefusedError, StartRequest, battery_model, tolerated_faults
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
 from controller.surroundings import AnswerRefusedError, Question, RunSurroundings
 from controller.tower import tower_of
@@ -49,6 +43,10 @@ RECONNECT_EVERY = 5.0  # s between attempts to reach instruments that do not ans
 RESULT_WITHIN = 55.0  # wall s for analysis and data file; a run whose result takes longer gets one without them
 # states in which no current may flow and nobody is switching anything
 QUIET_STATES = (State.IDLE, State.COMPLETE, State.STOPPED)
+MODE = "mode"
+Work = Callable[[], Coroutine[Any, Any, Any]]
+# what goes on with a start in one transaction: further events, and messages to the MES
+Also = Callable[[Run], tuple[list[Event], list[OutboxMessage]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,8 @@ class StationServices:
     models: Mapping[str, DutModel]
     grade_rules: GradeRules
     topics: Topics
+    orders: Orders
+    signer: Signer
     data_dir: Path
     report_dir: Path
     changed: Callable[[Station], None]
@@ -76,6 +76,7 @@ class _ActiveRun:
     attempt: asyncio.Task[Outcome] | None = None
     acting: asyncio.Task[None] | None = None
     interruption: Outcome | None = None
+    job_state: JobState | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -91,11 +92,17 @@ class Station:
         self.sampler = Sampler(self.instruments, services.clock, self._on_sample)
         own_periods = {key: i.scan_period_s for key, i in config.instruments.items() if i.scan_period_s is not None}
         self._safety = Safety(self.sampler, own_periods)
-        self.state = State.RESETTING
+        self.state, self.reason = State.RESETTING, ""
+        told = services.journal.newest(MODE, name)
+        self.mode = Mode(told.body["mode"]) if told is not None else Mode.LOCAL
         self.last_result: dict[str, Any] | None = None
         self.alarms: list[dict[str, Any]] = []
         self.latest: Sample | None = None
         self._records = StationRecords(name, services.clock, services.journal, services.topics)
+        self._admission = Admission(
+            name, config, services.clock, services.journal, services.models, services.grade_rules, self.instruments,
+            self.sampler, lambda: self.latest, self._standing,
+        )  # fmt: skip
         self._active: _ActiveRun | None = None
         self.left: LeftRun | None = None  # what a former daemon left, until the station is ready for it
         self._group: asyncio.TaskGroup | None = None
@@ -110,6 +117,11 @@ class Station:
     @property
     def progress(self) -> Progress | None:
         return self._active.engine.progress if self._active is not None else None
+
+    @property
+    def job_state(self) -> JobState | None:
+        """Of the run that is active."""
+        return self._active.job_state if self._active is not None else None
 
     @property
     def question(self) -> Question | None:
@@ -157,13 +169,22 @@ class Station:
                     await moved.wait()
 
     def _enter(self, state: State, author: str, reason: str = "") -> None:
-        before, self.state = self.state, state
+        before, self.state, self.reason = self.state, state, reason
         self._moves += 1
         body = {"from": before.name, "to": state.name, "author": author, "reason": reason}
-        self._records.note(self.run_now, "state", body)
+        self._records.note(self.run_now, "state", body, *self._job_moved(state, reason))
         self._moved.set()
         self._moved = asyncio.Event()
         self._services.changed(self)
+
+    def _job_moved(self, state: State, reason: str) -> tuple[list[Event], list[OutboxMessage]]:
+        """What tells that the active run's job has come into another state of its own."""
+        active, job_state = self._active, JOB_STATE.get(state)
+        if active is None or job_state is None or active.job_state is job_state:
+            return [], []
+        active.job_state = job_state
+        run = active.run
+        return self._services.orders.moved(self.name, run.id, run.job.order_id, job_state, reason)
 
     def _command(self, command: Command, author: str, reason: str) -> None:
         """Take the transition a command asks for, and note who asked; raises RefusedCommandError."""
@@ -177,13 +198,14 @@ class Station:
             raise RefusedCommandError(self.state, command)
         self._command(command, author, reason)
 
-    async def _owned(self, work: Coroutine[Any, Any, None], active: _ActiveRun | None = None) -> None:
-        """Work that goes on even when whoever asked for it goes away; a run's work ends with the run."""
+    def _owned(self, work: Coroutine[Any, Any, None], active: _ActiveRun | None = None) -> Work:
+        """Work that goes on even when whoever asked for it goes away; a run's work ends with the run. Returns what to
+        await for its end."""
         assert self._group is not None, "the station does not serve"
         task = self._group.create_task(work)
         if active is not None:
             active.acting = task
-        await asyncio.wait({task})
+        return partial(asyncio.wait, {task})
 
     def _act(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
         """Do the work of the acting state just entered, within its deadline; then enter what follows, unless
@@ -216,7 +238,26 @@ class Station:
 
     # ------------------------------------------------------------------------------------------ commands
 
-    async def start(self, request: StartRequest) -> str:
+    def set_mode(self, mode: Mode, author: str, reason: str = "") -> None:
+        """Who starts runs from now on; what runs goes on."""
+        t, body = self._clock.now(), {"key": self.name, "mode": str(mode), "author": author, "reason": reason}
+        data = ModeChanged(mode=mode, author=author, reason=reason)
+        id = f"{self.name}.mode.{t:.3f}.{self._moves}"
+        message = self._services.topics.event_message(self.name, "mode", id, t, data, actor=author)
+        self._journal.append(Event(t, self.name, "", MODE, body), [message])
+        self._records.audit(self.run_now, author, f"mode {mode}", reason, {"station": self.name})
+        self.mode = mode
+        self._services.changed(self)
+
+    def acknowledge(self, codes: Collection[str], author: str) -> None:
+        """Take note of the alarms with these codes, or of all."""
+        noted = [alarm for alarm in self.alarms if not codes or alarm["code"] in codes]
+        for alarm in noted:
+            alarm["acknowledged_by"] = author
+        self._records.acknowledged(self.run_now, [alarm["code"] for alarm in noted], author)
+        self._services.changed(self)
+
+    async def start(self, request: StartRequest, also: Also | None = None) -> str:
         """Begin a run; returns its id. Raises StartRefusedError with every reason, or RecipeError."""
         try:
             run, reasons = await self.plan(request)
@@ -228,9 +269,14 @@ class Station:
             self._records.audit(self.run_now, request.author, "start refused", request.reason, detail)
             raise
         body = run.identity
-        message = self._services.topics.event_message(self.name, "run", f"{run.id}.started", run.started, body)
-        self._journal.append(Event(run.started, self.name, run.id, "run.started", body), [message])
-        self._records.note(run, RECIPE, recipe_body(run, request))
+        events, messages = also(run) if also is not None else ([], [])
+        message = self._services.topics.event_message(
+            self.name, "run", f"{run.id}.started", run.started, RunStarted(run=run.id, **body),
+            correlation=run.job.order_id or run.id, actor=run.author,
+        )  # fmt: skip
+        started = Event(run.started, self.name, run.id, "run.started", body)
+        recipe = Event(run.started, self.name, run.id, RECIPE, recipe_body(run, request))
+        self._journal.append_together([started, recipe, *events], [*messages, message])
         active = self._activate(run)
         self._command(Command.START, request.author, request.reason)
         self._go_to_end(active)
@@ -260,44 +306,60 @@ class Station:
 
         Raises RecipeError, or StartRefusedError for a code of no known battery model.
         """
-        model = battery_model(request.code, dict(self._services.models))
-        limits = station_limits(self.config, self.instruments)
-        soc, capacity = self._believed(model)
-        with self._clock.hold():  # a hostile recipe must not hold up the scans of other stations
-            recipe = await asyncio.to_thread(checked_recipe, request, model, limits, self._services.grade_rules)
-            forecast = await asyncio.to_thread(forecast_of, recipe, model, limits, soc, capacity)
-        # judged last: what is so now is what the start relies on
-        reasons = reasons_against(request, model, recipe, self.config, self.instruments, self.sampler, self.latest)
+        return await self._admission.plan(request)
+
+    def model_of(self, code: str) -> DutModel:
+        """The battery model a scanned code belongs to; raises StartRefusedError."""
+        return battery_model(code, dict(self._services.models))
+
+    def _standing(self, request: StartRequest) -> list[Reason]:
+        """What the station's own state has against a start."""
+        reasons = []
+        if full := self._journal.outbox.full:
+            hint = "bring broker and MES back, or raise broker.outbox in the line file"
+            reasons.append(Reason("E-OUTBOX", f"the outbox is full: {full}", hint))
         if self.state is not State.IDLE or self._group is None:
             hint = "reset the station" if self._active is None else "wait for its end"
-            reasons.insert(0, Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
-        run = Run(
-            id=f"{self.name}-{self._journal.count_runs() + 1:06d}",
-            station=self.name,
-            code=request.code,
-            model=model,
-            recipe=recipe,
-            author=request.author,
-            reason=request.reason,
-            limits=limits,
-            started=self._clock.now(),
-            capacity_estimate=capacity,
-            soc=soc,
-            forecast=forecast,
-        )
-        return run, reasons
+            reasons.append(Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
+        if full := self._journal.outbox.full:
+            reasons.append(
+                Reason("E-OUTBOX", f"the outbox is full: {full}", "see why the MES does not take its results")
+            )
+        if request.job.mode is not self.mode:
+            who, mode = ("the MES starts", "local") if self.mode is Mode.REMOTE else ("an operator starts", "remote")
+            hint = f"to change that: evaline mode {mode} --station {self.name}"
+            reasons.append(Reason("E-MODE", f"station {self.name} is in {self.mode} mode: {who} its runs", hint))
+        return reasons
 
-    def _believed(self, model: DutModel) -> tuple[float, float]:
-        """State of charge and capacity in Ah as the BMS has them; one far off is no better than none."""
-        battery, rated = self.sampler.battery, model.rated_capacity_ah
-        if battery is None:
-            return 0.5, rated
-        believed = battery.full_charge_capacity
-        return battery.soc, believed if 0.3 * rated <= believed <= 1.2 * rated else rated
+    def take(self, command: Command, author: str, reason: str = "") -> Work:
+        """Begin at once what a command asks for; raises RefusedCommandError. Returns what to await for its end.
+
+        A resume of a run that a former daemon left must have been judged before, by `judge_resume`.
+        """
+        self._accept(command, author, reason)
+        active = self._active
+        match command:
+            case Command.HOLD | Command.SUSPEND:
+                assert active is not None
+                return self._owned(self._act(active.engine.hold), active)
+            case Command.UNHOLD | Command.UNSUSPEND:
+                assert active is not None
+                return self._owned(self._act(active.engine.resume), active)
+            case Command.ABORT | Command.STOP:
+                aborts = command is Command.ABORT
+                code, word = ("E-ABORTED", "aborted") if aborts else ("E-STOPPED", "stopped")
+                why = f"{word} by {author}: {reason or 'no reason given'}"
+                return self._halt(Outcome(Verdict.ABORTED, code, why))
+            case Command.CLEAR:
+                return self._owned(self._act(self._clear))
+            case Command.RESET:
+                return self._owned(self._made_ready(self._act(self._reset)))
+            case _:
+                raise ValueError(f"{command} is not asked for from outside")
 
     async def hold(self, author: str, reason: str = "") -> None:
         """Stop the current and stand still: the cause is inside (operator, alarm)."""
-        await self._pause(Command.HOLD, author, reason)
+        await self.take(Command.HOLD, author, reason)()
 
     def _hold_for_recipe(self, reason: str) -> None:
         """A step's route says hold: as if an operator had."""
@@ -313,44 +375,42 @@ class Station:
 
     async def suspend(self, author: str, reason: str = "") -> None:
         """The same for a cause outside (MES, chamber, material)."""
-        await self._pause(Command.SUSPEND, author, reason)
-
-    async def _pause(self, command: Command, author: str, reason: str) -> None:
-        self._accept(command, author, reason)
-        assert self._active is not None
-        await self._owned(self._act(self._active.engine.hold), self._active)
+        await self.take(Command.SUSPEND, author, reason)()
 
     async def resume(self, author: str, reason: str = "") -> None:
         """Go on where the run was held or suspended. One that a former daemon left is judged like a start before it
         goes on; raises StartRefusedError with every reason."""
+        await self.judge_resume(author, reason)
+        await self.take(self.resuming, author, reason)()
+
+    @property
+    def resuming(self) -> Command:
+        """What ends the present hold or suspension."""
+        return Command.UNSUSPEND if self.state is State.SUSPENDED else Command.UNHOLD
+
+    async def judge_resume(self, author: str, reason: str) -> None:
+        """What a resume needs before it; raises StartRefusedError."""
         if self.state is State.HELD and self._active is not None and self._active.left is not None:
             await self._judge_left(self._active.left, author, reason)
-        self._accept(Command.UNSUSPEND if self.state is State.SUSPENDED else Command.UNHOLD, author, reason)
-        assert self._active is not None
-        await self._owned(self._act(self._active.engine.resume), self._active)
 
     async def abort(self, author: str, reason: str = "") -> None:
         """Everything off at once; returns when it is confirmed, or known not to be."""
-        self._accept(Command.ABORT, author, reason)
-        await self._halt(Outcome(Verdict.ABORTED, "E-ABORTED", f"aborted by {author}: {reason or 'no reason given'}"))
+        await self.take(Command.ABORT, author, reason)()
 
     async def stop(self, author: str, reason: str = "") -> None:
         """End the run in an orderly way; the station is then STOPPED."""
-        self._accept(Command.STOP, author, reason)
-        await self._halt(Outcome(Verdict.ABORTED, "E-STOPPED", f"stopped by {author}: {reason or 'no reason given'}"))
+        await self.take(Command.STOP, author, reason)()
 
-    async def _halt(self, outcome: Outcome) -> None:
+    def _halt(self, outcome: Outcome) -> Work:
         active = self._active
-        if active is not None:
-            self._interrupt(outcome)
-            await active.ended.wait()
-        else:
-            await self._owned(self._act(self._off))
+        if active is None:
+            return self._owned(self._act(self._off))
+        self._interrupt(outcome)
+        return active.ended.wait
 
     async def clear(self, author: str, reason: str = "") -> None:
         """Acknowledge an abort: latched trips whose cause is gone are reset."""
-        self._accept(Command.CLEAR, author, reason)
-        await self._owned(self._act(self._clear))
+        await self.take(Command.CLEAR, author, reason)()
 
     async def _clear(self) -> None:
         await self._reset_interlock()
@@ -358,8 +418,7 @@ class Station:
 
     async def reset(self, author: str, reason: str = "") -> None:
         """Make ready for the next battery: outputs confirmed off, then IDLE; else STOPPED with an alarm."""
-        self._accept(Command.RESET, author, reason)
-        await self._owned(self._made_ready(self._act(self._reset)))
+        await self.take(Command.RESET, author, reason)()
 
     async def _made_ready(self, resetting: Coroutine[Any, Any, None]) -> None:
         """After a reset: a run that a former daemon left comes before any other."""
@@ -402,27 +461,14 @@ class Station:
 
     async def _judge_left(self, left: LeftRun, author: str, reason: str) -> None:
         """As before a start, and whether the battery is still as it was left."""
-        run, request = left.run, left.request
         await self.sampler.beat()
         await self._reset_interlock()  # whoever resumes has looked, as whoever resets
         await self.sampler.scan(fresh=True)
-        run.limits = station_limits(self.config, self.instruments)
-        arguments = (request, run.model, run.limits, self._services.grade_rules)
-        reasons: list[Reason] = []
-        try:
-            with self._clock.hold():
-                await asyncio.to_thread(checked_recipe, *arguments)
-        except RecipeError as error:
-            hint = "the station is another one than the run was started on: abort it"
-            reasons += [Reason("E-RECIPE", line, hint) for line in error.lines]
-        reasons += reasons_against(
-            request, run.model, run.recipe, self.config, self.instruments, self.sampler, self.latest
-        )
-        reasons += reasons_against_going_on(left, self.latest)
+        reasons = await self._admission.against_going_on(left)
         if reasons:
             refused = StartRefusedError(reasons)
-            detail = {"station": self.name, "code": run.code, "reasons": refused.codes}
-            self._records.audit(run, author, "resume refused", reason, detail)
+            detail = {"station": self.name, "code": left.run.code, "reasons": refused.codes}
+            self._records.audit(left.run, author, "resume refused", reason, detail)
             raise refused
 
     async def _prepare_left(self, left: LeftRun) -> None:
@@ -591,19 +637,19 @@ class Station:
             result = await self._result(run, decided, ended, off)
             if (active.interruption or outcome) is not decided:  # aborted meanwhile: the verdict must say so
                 result = await self._result(run, active.interruption or outcome, ended, off)
-            body = {"verdict": result["verdict"], "grade": result["grade"]}
-            message = self._services.topics.result_message(self.name, run.id, ended, result)
-            audit = AuditEntry(ended, run.author, "result", run.reason, {"run": run.id, **body})
-            self._journal.commit_result(Event(ended, self.name, run.id, "run.ended", body), result, [message], audit)
+            self._records.result(run, ended, result)
+            if run.job.order_id is not None:
+                self._services.orders.ended(run.job.order_id, JobState(result["job_state"]))
             await self._journal.flush()
         self.last_result = result
 
     async def _result(self, run: Run, outcome: Outcome, ended: float, off: list[OffStep]) -> dict[str, Any]:
         services = self._services
-        result, problem = await result_within(
-            RESULT_WITHIN, run, outcome, ended, off, self.instruments, services.grade_rules.for_battery(run.dut),
-            self._journal, services.data_dir, services.report_dir,
+        needs = ResultNeeds(
+            self.instruments, services.grade_rules.for_battery(run.dut), self._journal, services.signer,
+            services.data_dir, services.report_dir, self._clock.source,
         )  # fmt: skip
+        result, problem = await result_within(RESULT_WITHIN, run, outcome, ended, off, needs)
         if problem:
             self._raise_alarm(Alarm("E-RESULT", problem, trip=True))
         return result

@@ -83,9 +83,11 @@ class RunSurroundings:
         self._told += 1
         body = {
             "run": run.id,
+            "event": event,
             "values": {name: {"value": value, "unit": unit} for name, (value, unit) in values.items()},
         }
-        message = self._topics.event_message(run.station, event, f"{run.id}.{event}.{self._told}", t, body)
+        id, order = f"{run.id}.{event}.{self._told}", run.job.order_id or run.id
+        message = self._topics.event_message(run.station, "recipe", id, t, body, correlation=order)
         self._journal.append(Event(t, run.station, run.id, f"told.{event}", body), [message])
 
     def hold_to(self, run: Run) -> None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from config import InstrumentConfig, LineConfig, read_document, shipped_dut_models, validate_line
 from config.documents import Document
 from controller.clock import Clock, JumpingClock
@@ -19,6 +22,7 @@ from controller.daemon import load_grade_rules
 from controller.instruments import LinkFactory
 from controller.journal import Journal
 from controller.line import Line
+from controller.mes.signing import KEY_FILE
 from controller.recipes import LIBRARY
 from controller.start import StartRequest
 from controller.station import Station
@@ -127,6 +131,13 @@ def bench_line(
     return validate_line(Document("bench.yaml", document.data, document.positions))
 
 
+def write_signing_key(state_dir: Path) -> None:
+    """A key that is always the same: a seed decides everything, the signatures of results too."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (state_dir / KEY_FILE).write_bytes(pem)
+
+
 async def _at_once(seconds: float) -> None:
     """What a link pauses for takes no time in memory."""
     return
@@ -152,6 +163,7 @@ async def virtual_line(clock: Clock, config: LineConfig) -> AsyncIterator[Virtua
     models = shipped_dut_models()
     simulated = SimulatedStation(config, "st01", models, clock.now)
     journal = Journal.open(state_dir / "journal.db")
+    write_signing_key(state_dir)
     line = Line(
         config, clock, journal, lambda name: memory_links(simulated), models, load_grade_rules("default"), state_dir
     )

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
 from sequences import Verdict
 
@@ -29,6 +30,10 @@ StateName = Literal[
     "HELD", "UNHOLDING", "SUSPENDING", "UNSUSPENDING", "RESETTING", "COMPLETING", "COMPLETE",
 ]  # fmt: skip
 EventType = Literal["run", "step", "job", "alarm", "acknowledged", "mode", "recipe"]
+
+
+Absent = SkipJsonSchema[None]
+"""In Python None; in JSON there is no such key, since CloudEvents knows no null."""
 
 
 class Mode(StrEnum):
@@ -67,7 +72,7 @@ class Envelope(Said):
     datacontenttype: Literal["application/json"]
     dataschema: Annotated[str, Field(description="`urn:evaline:<message>:<major>.<minor>`: the schema of `data`.")]
     sequence: Annotated[
-        str | None,
+        str | Absent,
         Field(
             pattern=r"^[0-9]{10}$",
             description="Counts a station's messages by one, over restarts: a gap is a loss. On `info` and `state`: "
@@ -75,12 +80,12 @@ class Envelope(Said):
         ),
     ] = None
     correlationid: Annotated[
-        str | None, Field(description="What it belongs to: the `cmd_id` of a command, the order, or else the run.")
+        str | Absent, Field(description="What it belongs to: the `cmd_id` of a command, the order, or else the run.")
     ] = None
-    expirytime: Annotated[Moment | None, Field(description="After this moment it means nothing any more.")] = None
-    actor: Annotated[str | None, Field(description="Who caused it.")] = None
+    expirytime: Annotated[Moment | Absent, Field(description="After this moment it means nothing any more.")] = None
+    actor: Annotated[str | Absent, Field(description="Who caused it.")] = None
     replayed: Annotated[
-        bool | None, Field(description="True when it had to wait for the broker or the MES, or is sent once more.")
+        bool | Absent, Field(description="True when it had to wait for the broker or the MES, or is sent once more.")
     ] = None
 
 

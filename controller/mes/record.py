@@ -74,7 +74,8 @@ class Measurement(Said):
     title: Words
     detail: Annotated[dict[str, Any], Field(description="Conditions that a comparison needs.")]
     samples: Annotated[
-        tuple[float, float] | None, Field(description="Line times, unix s, of the first and last sample behind it.")
+        list[float] | None,
+        Field(min_length=2, max_length=2, description="Line times, unix s, of the first and last sample behind it."),
     ]
 
 

@@ -23,24 +23,9 @@ from pydantic import BaseModel
 
 from config.line import LineIdentity
 from controller.journal_format import OutboxMessage
-from controller.mes.messages import SCHEMA_OF, ConnectionData, EventType
+from controller.mes.messages import SCHEMA_OF, Acknowledgement, ConnectionData, EventType
 
 Data = Mapping[str, Any] | BaseModel
-
-
-class Connection(BaseModel):
-    schema_version: Literal["evaline/connection/1"] = "evaline/connection/1"
-    state: Literal["online", "offline", "broken"]
-
-
-class StationState(BaseModel):
-    schema_version: Literal["evaline/state/1"] = "evaline/state/1"
-    state: str
-    time: str
-    cause: str | None = None
-    run: str | None = None
-    step: str | None = None
-    alarms: list[str] = []
 
 
 class Topics:
@@ -144,6 +129,11 @@ class Topics:
         """Live values; they have no sequence number, since their loss is allowed."""
         source = f"/{self.root}/{station}"
         return self.envelope(source, f"telemetry.{t:.3f}", "evaline.telemetry.v1", t, data, None)
+
+    def acknowledgement(self, ids: list[str], t: float) -> dict[str, Any]:
+        """What a MES answers to results that it has stored; for those who play one."""
+        data = Acknowledgement(ids=ids, status="stored")
+        return self.envelope("/mes", f"ack.{ids[0]}.{t:.3f}", "evaline.ack.v1", t, data, None)
 
     def envelope(
         self, source: str, id: str, kind: str, t: float, data: Data, number: int | None,

@@ -39,7 +39,7 @@ def test_every_shipped_line_loads(path: Path) -> None:
     [
         (("stattions",), {}, "stattions: unknown key; did you mean 'stations'?"),
         (("schema",), "evaline/line/9", "schema: must be 'evaline/line/1'"),
-        (("line", "name"), "Line 1", "line.name: must match "),
+        (("stations", "st01", "impedance_probe_cells"), "Line 1", "impedance_probe_cells: "),
         (("stations",), {}, "at least one station"),
         ((*CYCLER, "link", "kind"), "gpib", "link: there is no 'gpib'; known are modbus_rtu"),
         ((*CYCLER, "link", "timeout_s"), 0, "greater than 0"),
