@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiomqtt
 import yaml
 from rich.console import Console
 
@@ -26,7 +25,9 @@ from config import read_document, validate_line
 from controller.cli.display import RunDisplay, show_result
 from controller.cli.run import run_body, start_and_follow
 from controller.client import connect
-from controller.clock import create_page
+from controller.clock import Clock, PacedClock, create_page
+from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint
+from controller.mes.topics import Topics
 
 READY_WITHIN = 30.0  # wall s
 END_WITHIN = 15.0  # wall s
@@ -41,24 +42,29 @@ class DemoError(Exception):
 
 @dataclass
 class Mes:
-    """A stand-in for the factory's MES: counts what it is told and keeps results."""
+    """A stand-in for the factory's MES: counts what it is told, keeps results, and says so."""
 
+    topics: Topics
+    clock: Clock = field(default_factory=PacedClock)
     messages: int = 0
     results: list[dict[str, Any]] = field(default_factory=list)
     got_result: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def listen(self, host: str, port: int, password: str, topics: str, ready: asyncio.Event) -> None:
-        async with aiomqtt.Client(
-            host, port, username="evaline", password=password, protocol=aiomqtt.ProtocolVersion.V311
-        ) as client:
-            await client.subscribe(topics, qos=1)
+    async def listen(self, broker: BrokerSettings, ready: asyncio.Event) -> None:
+        async with Connector(broker, "demo-mes").connected() as client:
+            await client.subscribe_all(f"{self.topics.root}/#")
             ready.set()
-            async for message in client.messages:
+            while True:
+                message = await client.received()
+                topic = str(message.topic)
                 self.messages += 1
-                if message.topic.value.endswith("/result"):
-                    assert isinstance(message.payload, bytes)
-                    self.results.append(json.loads(message.payload)["data"])
+                if topic.endswith("/result"):
+                    result = json.loads(message.payload)
+                    self.results.append(result["data"])
+                    stored = self.topics.acknowledgement([result["id"]], self.clock.now())
+                    await client.publish(f"{topic}/ack", json.dumps(stored).encode())
                     self.got_result.set()
+                client.acknowledge(message)
 
 
 async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict[str, Any]:
@@ -80,11 +86,13 @@ async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict
         _child("simulators", simulate, directory) as (simulators, _),
         _child("daemon", serve, directory) as (_daemon, ready),
     ):
-        mes = Mes()
+        mes = Mes(Topics(validate_line(read_document(line_file)).line))
         password = (directory / "broker" / "password").read_text().strip()
-        mqtt = ready["mqtt"]
+        endpoint = Endpoint(ready["mqtt"]["host"], ready["mqtt"]["port"])
         subscribed = asyncio.Event()
-        listening = asyncio.create_task(mes.listen(mqtt["host"], mqtt["port"], password, mqtt["topics"], subscribed))
+        listening = asyncio.create_task(
+            mes.listen(BrokerSettings((endpoint,), "evaline", password, versions=(V311,)), subscribed)
+        )
         try:
             async with asyncio.timeout(READY_WITHIN):
                 await subscribed.wait()

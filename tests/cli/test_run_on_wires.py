@@ -61,6 +61,7 @@ class Listener:
                 reader = JournalReader(self._journal)
                 self.committed_at_result.append(reader.result(payload["data"]["run_id"]))
                 reader.close_reads()
+                await client.publish(f"{topic}/ack", json.dumps({"ids": [payload["id"]], "status": "stored"}), qos=1)
             async with self._news:
                 self.messages.append((topic.removeprefix(f"{ROOT}/"), bool(message.retain), payload))
                 self._news.notify_all()
@@ -171,9 +172,7 @@ async def test_a_daemon_that_vanishes_leaves_its_last_will_and_the_next_one_the_
     """The broker is somebody else's here, so that it outlives the daemon."""
     async with EmbeddedBroker(BrokerConfig(port=0), plant.directory / "foreign") as broker:
         external = {
-            "kind": "external",
-            "host": broker.host,
-            "port": broker.port,
+            "url": f"mqtt://{broker.host}:{broker.port}",
             "username": broker.username,
             "password_file": str(plant.write("password", broker.password)),
         }
