@@ -32,20 +32,32 @@ from simulators.neware_channel import Channel
 from simulators.plc import PlcInterlock
 from simulators.psb10000_scpi import PsbInstrument
 from simulators.single_cells import bench_of
+from simulators.sm15k import DEFAULT_MODEL as DEFAULT_SM15K
+from simulators.sm15k_scpi import Sm15kInstrument
 from simulators.sr1000 import NOT_READ, Sr1000
 from simulators.tm_th8 import Th8Bus
 from simulators.watlow_f4t import EVENTS, LOOPS, SERIAL, F4t
 from simulators.world import World
 
 Meter = Bt3562Instrument | Bt4560Instrument | DaqInstrument | KeysightInstrument | GptInstrument
-TextInstrument = PsbInstrument | Meter | P300Bus | JulaboCf | NewareBts | Sr1000
-Acting = PsbInstrument | BtInstrument | Bt4560Instrument | GptInstrument | NewareBts | PlcInterlock | Sr1000
+TextInstrument = PsbInstrument | Sm15kInstrument | Meter | P300Bus | JulaboCf | NewareBts | Sr1000
+Acting = (
+    PsbInstrument
+    | Sm15kInstrument
+    | BtInstrument
+    | Bt4560Instrument
+    | GptInstrument
+    | NewareBts
+    | PlcInterlock
+    | Sr1000
+)
 Device = TextInstrument | BtInstrument | Th8Bus | F4t | PlcInterlock | BmsGateway
 
 # the simulator of each driver, as line files name them
 DEVICES: Mapping[str, type[Device]] = {
     "ea_psb10000": PsbInstrument,
     "ea_bt20000": BtInstrument,
+    "delta_sm15k": Sm15kInstrument,
     "hioki_bt3562": Bt3562Instrument,
     "hioki_bt4560": Bt4560Instrument,
     "keithley_daq6510": DaqInstrument,
@@ -91,6 +103,9 @@ class Equipment:
                 return PsbInstrument(world, instrument.serial or DEFAULT_SERIAL)
             case "ea_bt20000":
                 return BtInstrument(world, instrument.serial or DEFAULT_SERIAL)
+            case "delta_sm15k":
+                units = _setting(instrument, where, "units", 10) or 1
+                return _sm15k(world, instrument, where, units)
             case "hioki_bt3562":
                 model = instrument.model if instrument.model in MODELS else "BT3562"
                 return Bt3562Instrument(world, self._probed(), self._seed_of(key), model)
@@ -224,6 +239,13 @@ def _setting(instrument: InstrumentConfig, where: str, name: str, most: int) -> 
     if value is not None and not (type(value) is int and 1 <= value <= most):
         raise DocumentError("E-SIMULATION", where, f"settings.{name} must be a whole number 1..{most}, not {value!r}")
     return value
+
+
+def _sm15k(world: World, instrument: InstrumentConfig, where: str, units: int) -> Sm15kInstrument:
+    try:
+        return Sm15kInstrument(world, instrument.serial or DEFAULT_SERIAL, instrument.model or DEFAULT_SM15K, units)
+    except ValueError as error:
+        raise DocumentError("E-SIMULATION", where, str(error)) from None
 
 
 def _step_files(settings: Mapping[str, Any]) -> Callable[[str], bytes]:
