@@ -66,6 +66,7 @@ _SIGNALS = (
     _Signal("interlock", "ready", "Interlock/Ready"),
     _Signal("interlock", "contactor", "Interlock/Contactor Closed"),
     _Signal("battery_monitor", "soc", "Battery/State of Charge", "1", 0.002),
+    _Signal("battery_monitor", "battery_voltage", "Battery/Voltage", "V", 0.001, "max_voltage_v"),
     _Signal("battery_monitor", "cell_min", "Battery/Cell Voltage Min", "V", 0.002),
     _Signal("battery_monitor", "cell_max", "Battery/Cell Voltage Max", "V", 0.002),
     _Signal("battery_monitor", "insulation", "Battery/Insulation", "ohm", 10_000.0),

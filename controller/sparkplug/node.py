@@ -6,13 +6,12 @@ MQTT 3.1.1 on purpose: in MQTT 5 an intentional disconnection needs a reason cod
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import aiomqtt
 import structlog
@@ -21,10 +20,8 @@ from config.line import SparkplugConfig
 from controller.journal import AuditEntry
 from controller.line import Line
 from controller.mes.connection import V311, BrokerSettings, Connector, MqttClient
-from controller.mes.reading import PayloadError as UnreadableError
-from controller.mes.reading import read_json
-from controller.mes.topics import rfc3339
-from controller.sparkplug.metrics import MESSAGE, NODE_SPECS, StationMetrics, node_values
+from controller.sparkplug.commands import as_command
+from controller.sparkplug.metrics import NODE_SPECS, StationMetrics, node_values
 from controller.sparkplug.session import NUMBERS, EdgeNode, Identity, Message, Refused, Write
 
 FIRST_PAUSE_S = 0.1
@@ -32,12 +29,14 @@ MAX_PAUSE_S = 10.0
 BURST = 20  # messages, after which others have their turn: a store of hours must not hold up the line
 BURST_PAUSE_S = 0.05
 REFUSALS_EVERY = 1.0  # s of line time between two audit lines of one station, however many refusals they count
-COMMAND_LIVES = 30.0  # s after which a command is too old to be carried out
 
 log = structlog.get_logger()
 
-Receive = Callable[[str, bytes], None]
-"""Takes a command as the MES would send it: the topic and the message."""
+
+class Receive(Protocol):
+    """Takes a command as the MES would send it; returns when it is durable, or refused for good."""
+
+    async def __call__(self, topic: str, payload: bytes, *, retained: bool) -> None: ...
 
 
 class _HostGoneError(Exception):
@@ -179,7 +178,7 @@ class SparkplugNode:
             for event in self.core.received(str(message.topic), payload, message.retain, self._now):
                 match event:
                     case Write():
-                        self._carry_out(event)
+                        await self._carry_out(event)
                     case Refused():
                         self._refuse(event)
                     case _:
@@ -189,36 +188,12 @@ class SparkplugNode:
 
     # ------------------------------------------------------------------------------------------- commands
 
-    def _carry_out(self, write: Write) -> None:
-        """Through the door of the MES's commands: the same checks, the same authority, the same audit."""
-        issued = {
-            "issued_at": rfc3339(write.time),
-            "expires_at": rfc3339(write.time + COMMAND_LIVES),
-        }
-        if write.name == MESSAGE:
-            try:
-                asked = read_json(str(write.value).encode())
-            except UnreadableError as error:
-                self._refuse(Refused(write.device, error.code, str(error)))
-                return
-            if not isinstance(asked, dict):
-                self._refuse(Refused(write.device, "E-SPARKPLUG-VALUE", f"{MESSAGE} takes a JSON object"))
-                return
-            data = {**issued, **asked}
-        elif write.value is True:
-            command = write.name.rpartition("/")[2].lower()
-            data = {**issued, "command": command, "cmd_id": f"spb-{write.device}-{command}-{write.time * 1000:.0f}"}
+    async def _carry_out(self, write: Write) -> None:
+        command = as_command(write, self._actor, self.core.identity.topic("DCMD", write.device))
+        if isinstance(command, Refused):
+            self._refuse(command)
         else:
-            self._refuse(Refused(write.device, "E-SPARKPLUG-VALUE", f"{write.name} takes true"))
-            return
-        message = {
-            "specversion": "1.0",
-            "type": "evaline.cmd.v1",
-            "id": str(data.get("cmd_id")),
-            "source": "/" + self.core.identity.topic("DCMD", write.device),
-            "data": {**data, "actor": self._actor},  # whoever may write to this topic may not choose who they are
-        }
-        self._receive(self._line.topics.command(write.device), json.dumps(message).encode())
+            await self._receive(self._line.topics.command(write.device), command, retained=False)
 
     def _refuse(self, refused: Refused) -> None:
         self._refused.setdefault(refused.device if refused.device in self._stations else "", _Refusals()).add(refused)

@@ -22,6 +22,7 @@ REBIRTH = "Node Control/Rebirth"
 BATCH = 200  # stored values in one message
 REBIRTH_PAUSE = 1.0  # s at least between two birth sequences of a session, whoever asks for them however often
 MAX_STATE_BYTES = 1024
+LAST_TIME = 4_102_444_800_000  # ms: the year 2100
 NUMBERS = 256  # sequence numbers, and birth and death sequence numbers, count modulo this
 
 
@@ -341,7 +342,7 @@ class EdgeNode:
             payload = decode(data)
         except PayloadError as error:
             return [Refused(name, error.code, str(error))]
-        if payload.timestamp is None or not payload.metrics:
+        if payload.timestamp is None or payload.timestamp > LAST_TIME or not payload.metrics:
             return [Refused(name, PayloadError.code, "a command has a timestamp and at least one metric")]
         if device is None:
             return [refused for metric in payload.metrics for refused in self._node_command(metric)]

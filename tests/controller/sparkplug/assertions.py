@@ -566,7 +566,7 @@ def _(trace: Trace) -> None:
     for birth in trace.births():
         verbs = [packet.verb for packet in birth]
         first_data = next((n for n, verb in enumerate(verbs) if verb in DATA), len(verbs))
-        assert set(verbs[1:first_data]) <= {"DBIRTH", "NDEATH"}
+        assert set(verbs[1:first_data]) <= {"DBIRTH", "DDEATH", "NDEATH"}
         assert "DBIRTH" in verbs[:first_data]
 
 
