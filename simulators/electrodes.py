@@ -12,6 +12,7 @@ SI units; stoichiometry is the lithium fraction of an electrode, 0..1; capacitie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -22,7 +23,8 @@ Array = NDArray[np.float64]
 
 FARADAY = 96485.33212  # C/mol
 GAS_CONSTANT = 8.314462618  # J/(mol K)
-_BISECTIONS = 48  # leaves 2^-48 of the bracket: below float noise in the voltage
+# a root is found when a step towards it is as short as this; halving alone would need 40 of them
+_SHORTEST_STEP, _MOST_STEPS = 1e-12, 200
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,25 @@ class OpenCircuit:
     exp_terms: tuple[tuple[float, float, float], ...]
 
     def __call__(self, stoichiometry: Array) -> Array:
-        potential = self.offset + self.slope * stoichiometry
-        for weight, gain, shift in self.tanh_terms:
-            potential = potential + weight * np.tanh(gain * stoichiometry + shift)
-        for weight, gain, shift in self.exp_terms:
-            potential = potential + weight * np.exp(gain * stoichiometry + shift)
-        return potential
+        return self.with_slope(stoichiometry)[0]
 
     def slope_at(self, stoichiometry: Array) -> Array:
         """dU/ds in V."""
-        total = np.full_like(stoichiometry, self.slope)
+        return self.with_slope(stoichiometry)[1]
+
+    def with_slope(self, stoichiometry: Array) -> tuple[Array, Array]:
+        """U and dU/ds in V."""
+        potential = self.offset + self.slope * stoichiometry
+        slope = np.full_like(stoichiometry, self.slope)
         for weight, gain, shift in self.tanh_terms:
-            total += weight * gain / np.cosh(gain * stoichiometry + shift) ** 2
+            value = np.tanh(gain * stoichiometry + shift)
+            potential = potential + weight * value
+            slope = slope + weight * gain * (1 - value * value)
         for weight, gain, shift in self.exp_terms:
-            total += weight * gain * np.exp(gain * stoichiometry + shift)
-        return total
+            value = weight * np.exp(gain * stoichiometry + shift)
+            potential = potential + value
+            slope = slope + gain * value
+        return potential, slope
 
 
 @dataclass(frozen=True)
@@ -111,20 +117,52 @@ def balance(
     """Stoichiometries (2, n), negative first, of n resting cells at an open-circuit voltage.
 
     Lithium is conserved, x Qn + y Qp = lithium, and Up(y) - Un(x) = voltage. `lithium` (n,) in Ah, `lam_*` (n,) the
-    lost fraction of each electrode. The cell voltage rises with x at constant lithium, so bisection always holds.
+    lost fraction of each electrode.
     """
+    return balance_with_slope(parameters, voltage, lithium, lam_negative, lam_positive)[0]
+
+
+def balance_with_slope(
+    parameters: CellParameters, voltage: float, lithium: Array, lam_negative: Array, lam_positive: Array
+) -> tuple[Array, Array]:
+    """The same, and by how much x (n,) rises for each Ah of lithium."""
     capacity_n = parameters.negative.capacity_ah(parameters.area) * (1 - lam_negative)
     capacity_p = parameters.positive.capacity_ah(parameters.area) * (1 - lam_positive)
+    share = capacity_n / capacity_p
+
+    def excess(x: Array) -> tuple[Array, Array]:
+        """The cell voltage less the wanted one, which rises with x at constant lithium."""
+        positive, slope_p = parameters.positive.open_circuit.with_slope((lithium - x * capacity_n) / capacity_p)
+        negative, slope_n = parameters.negative.open_circuit.with_slope(x)
+        return positive - negative - voltage, -(slope_p * share + slope_n)
+
     low = np.maximum(0.0, (lithium - capacity_p) / capacity_n)
     high = np.minimum(1.0, lithium / capacity_n)
-    for _ in range(_BISECTIONS):
-        x = (low + high) / 2
-        y = (lithium - x * capacity_n) / capacity_p
-        above = parameters.positive.open_circuit(y) - parameters.negative.open_circuit(x) > voltage
-        high = np.where(above, x, high)
-        low = np.where(above, low, x)
+    x = rising_root(excess, low, high)
+    y = (lithium - x * capacity_n) / capacity_p
+    slope_p, slope_n = parameters.positive.open_circuit.slope_at(y), parameters.negative.open_circuit.slope_at(x)
+    return np.stack((x, y)), slope_p / capacity_p / (slope_p * share + slope_n)
+
+
+def rising_root(function: Callable[[Array], tuple[Array, Array]], low: Array, high: Array) -> Array:
+    """Where a rising function (its value and slope at (n,)) is zero between `low` and `high`, for each of n.
+
+    Newton's steps as long as they stay in the bracket and shrink to half each time, else the bracket is halved.
+    """
     x = (low + high) / 2
-    return np.stack((x, (lithium - x * capacity_n) / capacity_p))
+    length = high - low
+    for _ in range(_MOST_STEPS):
+        value, slope = function(x)
+        above = value > 0
+        high, low = np.where(above, x, high), np.where(above, low, x)
+        step = -value / np.maximum(slope, 1e-30)
+        newton = (low <= x + step) & (x + step <= high) & (np.abs(step) <= length / 2)
+        moved = np.where(newton, x + step, (low + high) / 2)
+        length = np.abs(moved - x)
+        x = moved
+        if length.max() <= _SHORTEST_STEP:
+            break
+    return np.asarray(x)
 
 
 _GRAPHITE = OpenCircuit(

@@ -17,7 +17,15 @@ import numpy as np
 from config.dut import DutModel
 from config.simulation import SimulatedBattery
 from simulators.cells import CellSet, CellString, charge_fully, discharged_ah
-from simulators.electrodes import HYSTERESIS_OF_CHEMISTRY, PARAMETERS_OF_CHEMISTRY, Array, CellParameters, balance
+from simulators.electrodes import (
+    HYSTERESIS_OF_CHEMISTRY,
+    PARAMETERS_OF_CHEMISTRY,
+    Array,
+    CellParameters,
+    balance,
+    balance_with_slope,
+    rising_root,
+)
 
 T = TypeVar("T")
 
@@ -30,7 +38,6 @@ _LAM_SHARE = (0.2, 0.5)
 _JOINT_OHM = 0.004 / 96
 _LEAST_HEALTH = 0.3
 _MOST_LITHIUM_LOSS = 0.8
-_BISECTIONS = 24
 
 
 @dataclass(frozen=True)
@@ -243,13 +250,13 @@ def _lithium_loss(
     """Lost lithium (n,) as a fraction, so that each cell keeps `health` of a new cell's resting capacity."""
     capacity_n = parameters.negative.capacity_ah(parameters.area) * (1 - lam_negative)
     new = _new_cell(parameters, dut.cell_voltage_max_v, dut.cell_voltage_min_v).resting_ah
-    low, high = np.zeros_like(health), np.full_like(health, _MOST_LITHIUM_LOSS)
-    for _ in range(_BISECTIONS):
-        lli = (low + high) / 2
+
+    def lost(lli: Array) -> tuple[Array, Array]:
+        """How far the cell's capacity is below what is wanted, in Ah, and by how much that grows with lost lithium."""
         lithium = parameters.lithium_ah * (1 - lli)
-        full = balance(parameters, dut.cell_voltage_max_v, lithium, lam_negative, lam_positive)
-        empty = balance(parameters, dut.cell_voltage_min_v, lithium, lam_negative, lam_positive)
-        too_healthy = (full[0] - empty[0]) * capacity_n > health * new
-        low = np.where(too_healthy, lli, low)
-        high = np.where(too_healthy, high, lli)
-    return np.asarray((low + high) / 2)
+        full, full_slope = balance_with_slope(parameters, dut.cell_voltage_max_v, lithium, lam_negative, lam_positive)
+        empty, empty_slope = balance_with_slope(parameters, dut.cell_voltage_min_v, lithium, lam_negative, lam_positive)
+        slope = parameters.lithium_ah * (full_slope - empty_slope) * capacity_n
+        return health * new - (full[0] - empty[0]) * capacity_n, slope
+
+    return rising_root(lost, np.zeros_like(health), np.full_like(health, _MOST_LITHIUM_LOSS))

@@ -60,7 +60,7 @@ class PlcInterlock(Registers):
     def faults(self, faults: Faults) -> None:
         before, self._faults = self._faults, faults
         if "contactor_welded" in faults ^ before:
-            self.world.welded = int("contactor_welded" in faults)
+            self.world.weld(int("contactor_welded" in faults))
 
     def power_off(self) -> None:
         """Its relays fall, and the contactors with them."""

@@ -153,8 +153,8 @@ class World:
         """How many of the two contactors are welded: 1 leaves the other one to open the circuit, 2 nobody."""
         return self._welded
 
-    @welded.setter
-    def welded(self, count: int) -> None:
+    def weld(self, count: int) -> None:
+        """Weld so many of them in their closed position; 0 repairs them."""
         self.advance()
         self._welded = min(max(count, 0), 2)
         self._switch()

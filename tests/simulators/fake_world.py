@@ -71,6 +71,9 @@ class FakeWorld:
     def measured_degc(self, true: float) -> float:
         return true
 
+    def weld(self, count: int) -> None:
+        self.welded = count
+
     @property
     def feedback(self) -> tuple[bool, bool]:
         return self.contactor_closed or self.welded > 0, self.contactor_closed or self.welded > 1
