@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from controller.journal import Journal
-from controller.mes.topics import Topics
 from tests.controller.mes.brokers import (
     BROKERS,
-    LINE,
     Mes,
     RunningBroker,
     finish,
@@ -44,11 +42,11 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 async def produce(journal: Journal, count: int) -> list[tuple[str, str]]:
     """Results of all stations in turn, at RATE; their stations and runs in order."""
-    topics, loop, produced = Topics(LINE), asyncio.get_running_loop(), []
+    loop, produced = asyncio.get_running_loop(), list[tuple[str, str]]()
     begin = loop.time()
     for number, station in zip(range(count), itertools.cycle(STATIONS)):
         run = f"{station}-{number:06d}"
-        finish(journal, topics, station, run)
+        finish(journal, station, run)
         produced.append((station, run))
         if (ahead := begin + number / RATE - loop.time()) > 0.005:
             await pause(ahead)
