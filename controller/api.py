@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from controller.instrument_api import instrument_routes
 from controller.line import Line
+from controller.mes.messages import Mode
 from controller.plan import plan_body
 from controller.start import RecipeError, StartRefusedError, StartRequest
 from controller.states import RefusedCommandError
@@ -36,9 +37,7 @@ class RunBody(BaseModel):
     author: Short
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
     parameters: Annotated[dict[Key, Short | int | bool], Field(max_length=50)] = {}
-    tables: Annotated[
-        dict[Key, Annotated[str, StringConstraints(max_length=MAX_CSV)]], Field(max_length=8)
-    ] = {}
+    tables: Annotated[dict[Key, Annotated[str, StringConstraints(max_length=MAX_CSV)]], Field(max_length=8)] = {}
 
     @property
     def request(self) -> StartRequest:
@@ -48,6 +47,14 @@ class RunBody(BaseModel):
 class CommandBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    author: Short
+    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class ModeBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    mode: Mode
     author: Short
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
 
@@ -137,6 +144,21 @@ def build_api(line: Line) -> FastAPI:
             return _not_started(error)
         await line.durable()
         return JSONResponse(status_of(station))
+
+    @app.post("/api/stations/{name}/mode")
+    async def mode(name: str, body: ModeBody) -> JSONResponse:
+        """Who starts the station's runs: LOCAL an operator, REMOTE the MES."""
+        station = line.stations.get(name)
+        if station is None:
+            return unknown(name)
+        station.set_mode(body.mode, body.author, body.reason)
+        await line.durable()
+        return JSONResponse(status_of(station))
+
+    @app.get("/api/orders")
+    async def orders() -> dict[str, Any]:
+        """The work orders that have not ended."""
+        return line.orders.data.model_dump(mode="json")
 
     @app.get("/api/runs")
     async def runs() -> list[dict[str, Any]]:

@@ -51,6 +51,16 @@ class Client:
         body = {"author": author, "reason": reason}
         return await self.ask("POST", f"/api/stations/{station}/commands/{command}", body)
 
+    async def mode(self, station: str, mode: str, author: str, reason: str) -> dict[str, Any]:
+        """Who starts the station's runs from now on."""
+        body = {"mode": mode, "author": author, "reason": reason}
+        return await self.ask("POST", f"/api/stations/{station}/mode", body)
+
+    async def orders(self) -> list[dict[str, Any]]:
+        """The work orders that have not ended."""
+        answer = await self.ask("GET", "/api/orders")
+        return list(answer["orders"])
+
     async def runs(self) -> list[dict[str, Any]]:
         answer: Any = await self.ask("GET", "/api/runs")
         return list(answer)

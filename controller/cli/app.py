@@ -18,6 +18,7 @@ import typer
 from config import DocumentError
 from controller.cli import instrument, language
 from controller.cli.analyse import analyse
+from controller.cli.contract import contract, journal_verify, mode, orders
 from controller.cli.options import (
     DEFAULT_LINE,
     Author,
@@ -32,6 +33,7 @@ from controller.cli.options import (
     UsageError,
     parameters_of,
     settings,
+    with_client,
 )
 from controller.cli.settings import Settings
 
@@ -49,6 +51,9 @@ app.add_typer(journal_app, name="journal")
 app.add_typer(instrument.app, name="instrument")
 app.add_typer(language.commands)
 app.command()(analyse)
+for command in (contract, mode, orders):
+    app.command()(command)
+journal_app.command("verify")(journal_verify)
 
 
 def main() -> None:
@@ -86,16 +91,6 @@ def _fail(code: int, *lines: str) -> int:
     for line in lines:
         print(f"evaline: {line}", file=sys.stderr)
     return code
-
-
-def _with_client(settings: Settings, work: Any) -> Any:
-    from controller.client import connect
-
-    async def call() -> Any:
-        async with connect(settings.url) as client:
-            return await work(client)
-
-    return asyncio.run(call())
 
 
 # ------------------------------------------------------------------------------------------------ the daemon
@@ -181,7 +176,7 @@ def run(
     async def work(client: Any) -> dict[str, Any]:
         return await start_and_follow(client, station, body, RunDisplay(console, known.lang))
 
-    result = _with_client(known, work)
+    result = with_client(known, work)
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -195,7 +190,7 @@ def _show_plan(known: Settings, station: str, body: dict[str, Any], as_json: boo
     from controller.cli.plan import plan_lines, refusal_lines
     from controller.cli.run import rehearse
 
-    answer = _with_client(known, lambda client: rehearse(client, station, body))
+    answer = with_client(known, lambda client: rehearse(client, station, body))
     lines = [*plan_lines(answer, known.lang), *refusal_lines(answer, known.lang)]
     print(json.dumps(answer, ensure_ascii=False) if as_json else "\n".join(lines))
     return 4 if answer["reasons"] else 0
@@ -223,7 +218,7 @@ def answer(
         value = answer_of(question, words, station, known.lang)
         return dict(await client.answer(station, question["number"], value, known.author))
 
-    answered = _with_client(known, work)
+    answered = with_client(known, work)
     print(json.dumps(answered, ensure_ascii=False) if as_json else f"{station} {answered['state']}")
 
 
@@ -231,7 +226,7 @@ def answer(
 def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
     """Show every station of the line."""
     known = settings(url, lang=lang)
-    answer = _with_client(known, lambda client: client.status())
+    answer = with_client(known, lambda client: client.status())
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
         return
@@ -257,7 +252,7 @@ def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
 @app.command()
 def runs(url: Url = None, as_json: Json = False) -> None:
     """List the newest runs with their verdicts and grades."""
-    answer = _with_client(settings(url), lambda client: client.runs())
+    answer = with_client(settings(url), lambda client: client.runs())
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))
         return
@@ -271,7 +266,7 @@ def _station_command(name: str, doc: str) -> None:
         station: StationName, reason: ReasonText = "", url: Url = None, author: Author = None, as_json: Json = False
     ) -> None:
         known = settings(url, author)
-        answer = _with_client(known, lambda client: client.command(station, name, known.author, reason))
+        answer = with_client(known, lambda client: client.command(station, name, known.author, reason))
         print(json.dumps(answer, ensure_ascii=False) if as_json else f"{station} {answer['state']}")
         not_off = [alarm["message"] for alarm in answer["alarms"] if alarm["code"] == "E-NOT-OFF"]
         if not_off:
@@ -297,27 +292,6 @@ def simulate(context: typer.Context, config: ConfigFile = DEFAULT_LINE) -> None:
     arguments = [sys.executable, "-m", "simulators", "--config", str(config), *context.args]
     sys.stdout.flush()
     os.execv(sys.executable, arguments)
-
-
-@journal_app.command("verify")
-def journal_verify(
-    path: Annotated[Path, typer.Argument(help="The journal file.")] = Path("var/journal.db"), as_json: Json = False
-) -> None:
-    """Check every event, sample chunk and result against the hash chain. Exit 1 when anything is damaged."""
-    from controller.journal_check import verify
-
-    report = verify(path)
-    if as_json:
-        problems = [{"where": problem.where, "what": problem.what} for problem in report.problems]
-        print(json.dumps({"ok": report.ok, "events": report.events, "runs": report.runs, "samples": report.samples,
-                          "head": report.head, "problems": problems}))  # fmt: skip
-    elif report.ok:
-        counted = f"{report.events} events, {report.runs} runs, {report.samples} samples"
-        print(f"{path}: intact: {counted}; head {report.head[0]} {report.head[1]}")
-    for problem in report.problems:
-        print(f"evaline: {path}: {problem.where}: {problem.what} [E-JOURNAL-DAMAGED]", file=sys.stderr)
-    if not report.ok:
-        raise typer.Exit(1)
 
 
 @app.command("safe-state")

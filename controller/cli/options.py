@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from config import DutModel, shipped_dut_models
 from controller.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from controller.client import Client
+
+T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 Url = Annotated[str | None, typer.Option(help="Address of the daemon. [env: EVALINE_URL]")]
@@ -60,3 +67,14 @@ def battery_model(name: str) -> DutModel:
     if name not in models:
         raise UsageError(f"there is no battery model {name!r}; known are {', '.join(models)} [E-DUT-UNKNOWN]")
     return models[name]
+
+
+def with_client(settings: Settings, work: Callable[[Client], Awaitable[T]]) -> T:
+    """The work's answer, with a connection to the daemon; raises ApiError."""
+    from controller.client import connect
+
+    async def call() -> T:
+        async with connect(settings.url) as client:
+            return await work(client)
+
+    return asyncio.run(call())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from controller.journal_check import Problem
+from controller.journal_format import KEYED, UNREADABLE, read_only
 from controller.mes.messages import PublicKey
 
 KEY_FILE = "signing_key.pem"
@@ -84,6 +88,24 @@ def verified(record: Mapping[str, Any], public_keys: Mapping[str, bytes]) -> str
     except (InvalidSignature, ValueError, TypeError, KeyError):
         return "its signature does not fit its content"
     return ""
+
+
+def signature_problems(path: Path) -> list[Problem]:
+    """Every result of a journal whose signature is not good, by the keys that the journal names. Results from before
+    the first key are not expected to be signed. What cannot be read is the chain's to complain of, not ours."""
+    problems = []
+    with suppress(*UNREADABLE), closing(read_only(path)) as connection:
+        named = connection.execute(
+            f"SELECT seq, body FROM events WHERE {KEYED} AND kind = ?", (SIGNING_KEY,)
+        ).fetchall()
+        keys = {body["key"]: base64.b64decode(body["public_key"]) for body in (json.loads(text) for _, text in named)}
+        first = min((seq for seq, _ in named), default=None)
+        if first is None:
+            return []
+        for run, text in connection.execute("SELECT run, body FROM results WHERE seq > ? ORDER BY seq", (first,)):
+            if why := verified(json.loads(text), keys):
+                problems.append(Problem(f"result of run {run}", why))
+    return problems
 
 
 def canonical_bytes(value: Any) -> bytes:
