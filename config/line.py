@@ -413,6 +413,12 @@ class LineConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def sparkplug_has_a_broker(self) -> LineConfig:
+        if self.sparkplug is not None and self.sparkplug.broker is None and isinstance(self.broker, NoBroker):
+            raise ValueError("sparkplug needs a broker: the line's, or one of its own")
+        return self
+
+    @model_validator(mode="after")
     def topics_apart(self) -> LineConfig:
         for name in self.stations:
             if name in RESERVED:

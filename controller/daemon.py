@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +23,7 @@ import uvicorn
 from config import LineConfig, shipped_dut_models
 from config.documents import DocumentError
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
-from config.line import HttpConfig, NoBroker
+from config.line import ExternalBroker, HttpConfig, NoBroker, SparkplugConfig
 from controller.api import build_api
 from controller.clock import Clock
 from controller.journal import Journal
@@ -70,13 +70,15 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         if broker is not None:
             background.start("broker", broker.supervise())
         publisher = None
+        door = CommandDoor(line.stations, line.orders, journal, line.topics, clock, config.mes)
+        if config.sparkplug is not None:
+            background.start("sparkplug", _sparkplug(config.sparkplug, settings, line, state_dir, door))
         if settings is not None and not isinstance(config.broker, NoBroker):
-            door = CommandDoor(line.stations, line.orders, journal, line.topics, clock, config.mes)
             publisher = Publisher(journal, settings, line.topics, clock.now, config.broker, door)
             background.start("publisher", publisher.run())
-            background.start("commands", door.run())
             background.start("face", Face(line, publisher).run())
             line.delivery = publisher.status
+        background.start("commands", door.run())
         background.start("api", _serve_api(line, listener))
         reports = _Reports(journal)
         background.start("reports", reports.follow())
@@ -156,11 +158,27 @@ async def _broker(
     broker = None
     if isinstance(config.broker, EmbeddedBrokerConfig):
         broker = await stack.enter_async_context(EmbeddedBroker(config.broker, state_dir))
+    return _settings(config.broker, broker), broker
+
+
+def _settings(config: ExternalBroker | EmbeddedBrokerConfig, embedded: EmbeddedBroker | None) -> BrokerSettings:
     try:
-        return settings_of(config.broker, broker), broker
+        return settings_of(config, embedded)
     except OSError as error:
         where, why = error.filename or "broker: ca_file, cert_file, key_file", error.strerror or error
         raise DocumentError("E-FILE", str(where), f"cannot be read: {why}") from None
+
+
+def _sparkplug(
+    config: SparkplugConfig, settings: BrokerSettings | None, line: Line, state_dir: Path, door: CommandDoor
+) -> Coroutine[Any, Any, None]:
+    """The edge node, which brings a library that no other part of the daemon needs."""
+    from controller.sparkplug.node import SparkplugNode
+
+    if config.broker is not None:
+        settings = _settings(config.broker, None)
+    assert settings is not None, "the line file has been checked for a broker"
+    return SparkplugNode(config, settings, line, state_dir, door.receive).run()
 
 
 class _Reports:

@@ -123,8 +123,8 @@ class SparkplugNode:
     async def _stay_connected(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            bdseq = await asyncio.to_thread(self._births.next)
             try:
+                bdseq = await asyncio.to_thread(self._births.next)
                 await self._session(self.core.connecting(bdseq))
             except* _HostGoneError:
                 log.info("sparkplug host offline", host=self.core.identity.host)
