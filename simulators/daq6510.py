@@ -7,7 +7,8 @@ Choices where it is silent:
 - the cards have 20 channels each: 101..120 and 201..220; a channel without a thermocouple is open;
 - a scan takes no line time; starting one empties the buffer it fills, so the buffer holds the newest scans;
 - with a scan list a reading is that of its last channel, without one that of the closed channel;
-- a voltage is a thermocouple's of 41 uV/K against a terminal at 23 degC.
+- a voltage is a thermocouple's of 41 uV/K against a terminal at 23 degC; nothing that is wired has a current or a
+  resistance to measure: 0 A, and 9.9E37 ohm.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ SEEBECK_V_PER_K, TERMINAL_DEGC = 41e-6, 23.0
 BUFFER_POINTS = 100_000
 MAX_SCANS = 1000
 
-VOLTAGE, TEMPERATURE = "VOLT:DC", "TEMP"
+VOLTAGE, TEMPERATURE, CURRENT, RESISTANCE = "VOLT:DC", "TEMP", "CURR:DC", "RES"
+UNITS = {VOLTAGE: "V", TEMPERATURE: "C", CURRENT: "A", RESISTANCE: "Ohm"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ class Daq6510:
     def _measure(self, channel: int | None) -> Reading:
         now = self.world.now()
         function = self.function if channel is None else self.functions[channel]
-        unit = "V" if function == VOLTAGE else "C"
+        unit = UNITS[function]
+        if function in (CURRENT, RESISTANCE):
+            return Reading(channel or 0, 0.0 if function == CURRENT else OPEN, unit, now)
         if channel is None or channel not in self._cells or channel in self.broken or "nan" in self.faults:
             return Reading(channel or 0, OPEN, unit, now)
         temperature = float(self.world.cell_temperatures()[self._cells[channel]])

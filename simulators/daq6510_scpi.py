@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
 
-from simulators.daq6510 import MAX_SCANS, TEMPERATURE, VOLTAGE, Daq6510, Reading
+from simulators.daq6510 import CURRENT, MAX_SCANS, RESISTANCE, TEMPERATURE, VOLTAGE, Daq6510, Reading
 from simulators.daq6510_parameters import channel_list, channel_text, number_text, one_of, value_text
 from simulators.faults import Texts, measured
 from simulators.scpi import Handler
@@ -37,6 +37,8 @@ BUFFER = "DEFBUFFER1"
 FUNCTIONS = {
     **dict.fromkeys(("VOLT", "VOLTAGE", "VOLT:DC", "VOLTAGE:DC"), VOLTAGE),
     **dict.fromkeys(("TEMP", "TEMPERATURE"), TEMPERATURE),
+    **dict.fromkeys(("CURR", "CURRENT", "CURR:DC", "CURRENT:DC"), CURRENT),
+    **dict.fromkeys(("RES", "RESISTANCE"), RESISTANCE),
 }
 ELEMENTS: dict[str, Callable[[Reading], str]] = {
     **dict.fromkeys(("READ", "READING"), lambda reading: value_text(reading.value)),
@@ -54,6 +56,9 @@ WORDS = {
     "SENSe:TEMPerature:AZERo": "1 0",
     "SENSe:VOLTage[:DC]:RANGe:AUTO": "1 0",
     "SENSe:VOLTage[:DC]:AZERo": "1 0",
+    "SENSe:CURRent[:DC]:RANGe:AUTO": "1 0",
+    "SENSe:RESistance:RANGe:AUTO": "1 0",
+    "SENSe:FRESistance:OCOMpensated": "OFF ON AUTO",
     "FORMat[:DATA]": "ASC",
 }
 NUMBERS = {
@@ -61,6 +66,10 @@ NUMBERS = {
     "SENSe:TEMPerature:THERmistor": (2252.0, 10000.0, 5000.0),
     "SENSe:VOLTage[:DC]:NPLCycles": (0.0005, 15.0, 1.0),
     "SENSe:VOLTage[:DC]:RANGe[:UPPer]": (0.1, 1000.0, 1000.0),
+    "SENSe:CURRent[:DC]:NPLCycles": (0.0005, 15.0, 1.0),
+    "SENSe:CURRent[:DC]:RANGe[:UPPer]": (10e-6, 3.0, 3.0),
+    "SENSe:RESistance:NPLCycles": (0.0005, 15.0, 1.0),
+    "SENSe:RESistance:RANGe[:UPPer]": (10.0, 100e6, 100e6),
     "ROUTe:SCAN:INTerval": (0.0, 100_000.0, 0.0),
 }
 
@@ -89,6 +98,7 @@ class DaqInstrument(ScpiInterface):
             "*LANG": self._language,
             "SYSTem:ERRor:COUNt?": query(lambda: str(len(self.errors))),
             "SYSTem:CLEar": action(self.errors.clear),
+            "SYSTem:BEEPer[:IMMediate]": _beep,
             "ROUTe:TERMinals?": query(lambda: "REAR"),
             "ROUTe:CLOSe": self._close,
             "ROUTe:CLOSe?": query(lambda: channel_text([device.closed] if device.closed else [])),
@@ -240,6 +250,12 @@ def _spelled(header: str) -> str:
     """With the node SENSe left out, or numbered."""
     node, rest = header.split(":", 1)
     return f"[{node}:]{rest}|{node}1:{rest}" if node == "SENSe" else header
+
+
+def _beep(argument: str) -> None:
+    frequency, seconds = parameters(argument, 2, 2)
+    number_between(20, 8000, frequency)
+    number_between(0.001, 100, seconds)
 
 
 def _check_buffer(name: str) -> None:

@@ -123,9 +123,12 @@ def reach(link: LinkConfig, unit: int = 1, table: int = 3) -> str:
         login = "<username>admin</username><password>neware</password><type>bfgs</type>"
         messages = (f"<bts><cmd>connect</cmd>{login}</bts>", "<bts><cmd>getdevinfo</cmd></bts>")
         text = "".join(f"{message}\\n\\n#\\r\\n" for message in messages)
-        return f"(printf '{text}'; sleep 2) | nc {endpoint.host} {endpoint.port}"
+        return f"printf '{text}' | nc -w 2 {endpoint.host} {endpoint.port}"
     if link.terminator == "CR":
         # only code readers and circulators end their lines so
         word = "LON" if isinstance(link, VisaLinkConfig) else "STATUS"
-        return f"(printf '{word}\\r'; sleep 2) | nc {endpoint.host} {endpoint.port}"
+        return f"printf '{word}\\r' | nc -w 2 {endpoint.host} {endpoint.port}"
+    if link.terminator == "CRLF":
+        # lxi ends lines with LF alone, which such an instrument does not take for an end
+        return f"printf '*IDN?\\r\\n' | nc -w 2 {endpoint.host} {endpoint.port}"
     return f"lxi scpi -a {endpoint.host} -r -p {endpoint.port} '*IDN?'   or   nc {endpoint.host} {endpoint.port}"

@@ -16,10 +16,9 @@ import pyvisa
 from pymodbus.client import AsyncModbusTcpClient
 
 from config import DocumentError, LineConfig, load_line, shipped_dut_models
-from config.line import SerialLinkConfig, VisaLinkConfig, XmlTcpLinkConfig
+from config.line import VisaLinkConfig
 from simulators.ports import RegisterPort, TextPort
 from simulators.station import SimulatedStation
-from tests.independent import program
 from tests.simulators.test_neware_steps import limit, step_file
 from tests.simulators.test_servers import Plant
 
@@ -172,104 +171,6 @@ class TestChamber:
             plant.station.set_fault("chamber", "alarm")
             assert (await f4t.read_holding_registers(1356, count=1, device_id=1)).registers == [7]
         assert plant.station.world.cell_temperatures().mean() > 34
-
-    async def test_mbpoll_reads_floats_low_word_first(self, plant: Plant) -> None:
-        host, port = plant.tcp("chamber")
-        command = (
-            program("mbpoll"),
-            "-m",
-            "tcp",
-            "-p",
-            str(port),
-            "-a",
-            "1",
-            "-0",
-            "-t",
-            "4:float",
-            "-r",
-            "2776",
-            "-1",
-            host,
-        )
-        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-        out, _ = await process.communicate()
-        assert "[2776]: \t180" in out.decode()
-
-
-class TestCirculator:
-    async def test_the_julabo_library(self, plant: Plant) -> None:
-        julabo = pytest.importorskip("julabo", reason="julabo is not installed")
-        link = plant.links["chiller"]
-        assert isinstance(link, SerialLinkConfig)
-        connection = julabo.connection_for_url(link.port.replace("socket", "tcp"))
-        await connection.open()
-        bath = julabo.JulaboCF(connection)
-        assert await bath.identification() == "JULABO CRYOCOMPACT CF31 VERSION 5.0"
-        assert await bath.status() == "02 REMOTE STOP"
-        assert (await bath.bath_temperature(), await bath.active_set_point_channel()) == (23.0, 1)
-        await bath.set_point_1(15.5)
-        await bath.start()
-        assert (await bath.set_point_1(), await bath.is_started()) == (15.5, True)
-        plant.clock[0] = 2 * 3600.0
-        assert await bath.bath_temperature() == 15.5
-        await bath.set_point_1(300)
-        assert await bath.status() == "-11 VALUE TOO LARGE"
-        await bath.stop()
-        assert await bath.status() == "02 REMOTE STOP"
-        await connection.close()
-
-
-class TestCellCycler:
-    async def test_aurora_neware_runs_a_program(self, plant: Plant, tmp_path: Path) -> None:
-        neware = pytest.importorskip("aurora_neware", reason="aurora-neware is not installed")
-        link = plant.links["cell_cycler"]
-        assert isinstance(link, XmlTcpLinkConfig)
-        file = tmp_path / "21-1-4.xml"
-        file.write_bytes(step_file((4, limit(Time=60_000)), (2, limit(Curr=30000, Time=1_800_000))))
-
-        def begin(client: Any) -> dict[str, Any]:
-            client.connect()
-            assert list(client.channel_map) == [f"21-1-{number}" for number in range(1, 9)]
-            before: dict[str, Any] = client.inquire("21-1-4")["21-1-4"]
-            assert client.start("21-1-4", "CELL-4", file)[0]["start"] == "ok"
-            with pytest.raises(ValueError, match="blocked states"):
-                client.start("21-1-4", "CELL-4", file)
-            return before
-
-        def look(client: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-            return client.inquire("21-1-4")["21-1-4"], client.getchlstatus()["21-1-4"]
-
-        def end(client: Any) -> tuple[list[dict[str, Any]], dict[str, Any], int]:
-            steps, data = client.get_steps("21-1-4"), client.download("21-1-4", last_n_points=5)
-            assert client.stop("21-1-4")[0]["stop"] == "false"
-            assert len(client.downloadlog("21-1-4")) == 2
-            assert client.light("21-1-4")[0]["light"] == "ok"
-            return steps, data, client.get_testid("21-1-4")["21-1-4"]["test_id"]
-
-        with contextlib.closing(_Closing(neware.NewareAPI(link.host, link.port))) as held:
-            before = await asyncio.to_thread(begin, held.client)
-            assert (before["workstatus"], before["step_type"]) == ("finish", None)
-            # the fourth cell of the module, taken out of it
-            assert before["voltage"] == pytest.approx(plant.station.world.cell_voltages()[3], abs=1e-4)
-            plant.clock[0] = 600.0
-            working, status = await asyncio.to_thread(look, held.client)
-            assert (working["step_type"], working["current"], status["status"]) == ("dc", -30, "working")
-            plant.clock[0] = 3600.0
-            steps, data, test = await asyncio.to_thread(end, held.client)
-        assert [step["steptype"] for step in steps] == ["rest", "dc"]
-        assert steps[1]["cap"] == pytest.approx(15.0, abs=1e-6)
-        assert steps[1]["endvolt"] == data["volt"][-1] < before["voltage"]
-        assert (data["seqid"][-1], data["testtime"][-1], test) == (
-            len(data["seqid"]) - 5 + data["seqid"][-1],
-            1_800_000,
-            1,
-        )
-
-
-class _Closing:
-    def __init__(self, client: Any) -> None:
-        self.client = client
-        self.close = client.disconnect
 
 
 class TestConfiguration:
