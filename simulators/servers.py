@@ -13,6 +13,7 @@ import os
 import socket
 import termios
 import tty
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -91,7 +92,7 @@ class Outgoing:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._free_at = 0.0
-        self._open = True
+        self._queue: deque[bytes] = deque()
 
     def send(self, data: bytes, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -100,14 +101,15 @@ class Outgoing:
             self._send(data)
             return
         self._free_at = due
-        loop.call_at(due, self._late, data)
+        self._queue.append(data)
+        loop.call_at(due, self._next)
 
     def close(self) -> None:
-        self._open = False
+        self._queue.clear()
 
-    def _late(self, data: bytes) -> None:
-        if self._open:
-            self._send(data)
+    def _next(self) -> None:
+        if self._queue:
+            self._send(self._queue.popleft())
 
 
 class Server(Protocol):

@@ -162,7 +162,7 @@ class Act:
         """With a host that is alive, and air that gets warmer."""
         for _ in range(max(1, round(seconds / 20))):
             self.time += seconds / max(1, round(seconds / 20))
-            self.station.world.advance()
+            self.station._timeline.catch_up()
             self._beat()
 
     def change(self) -> None:
