@@ -372,12 +372,15 @@ MesCommand = Literal[
 
 
 class MesConfig(Strict):
-    """Who may command the line from outside, beside what the broker lets through."""
+    """What the MES may do, beside what the broker lets through."""
 
     actors: Annotated[
         dict[str, list[MesCommand]],
         Field(description="Which `actor` may give which commands; empty: all whom the broker lets publish."),
     ] = {}
+    recipes: Annotated[
+        str | None, Field(description="Directory with recipes that work orders can name besides the library's.")
+    ] = None
     clock_skew_s: Annotated[
         float, Field(ge=0, le=3600, description="How far the clocks of MES and line may be apart, s.")
     ] = 30.0

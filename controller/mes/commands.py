@@ -11,17 +11,20 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from config import DocumentError
 from config.line import MesConfig
 from controller.clock import Clock
 from controller.journal import AuditEntry, Event, Journal, OutboxMessage
 from controller.mes.messages import Id, Mode, ReasonData, ReplyData
 from controller.mes.orders import OrderError, Orders, StoredOrder
 from controller.mes.reading import PayloadError, read_message
+from controller.mes.recipes import read_recipe, recipe_files
 from controller.mes.requests import (
     Acknowledge,
     Cancel,
@@ -35,7 +38,6 @@ from controller.mes.requests import (
     seconds_of,
 )
 from controller.mes.topics import Topics
-from controller.recipes import LIBRARY, library_ids
 from controller.run import Job, Run
 from controller.start import RecipeError, StartRefusedError, StartRequest
 from controller.states import Command as StateCommand
@@ -238,8 +240,13 @@ class CommandDoor:
             station.model_of(order.dut)
         except StartRefusedError as error:
             raise RefusalError(*(ReasonData(**reason) for reason in error.as_json())) from None
-        if order.recipe not in library_ids():
+        self._recipe_file(order)
+
+    def _recipe_file(self, order: WorkOrder) -> Path:
+        path = recipe_files(self._config.recipes).get(order.recipe)
+        if path is None:
             raise RefusalError.of("E-RECIPE-UNKNOWN", f"there is no recipe {order.recipe}", "`info` lists them")
+        return path
 
     async def _start(
         self, station: Station, asked: Start | StoreAndStart, order: WorkOrder, stored: StoredOrder | None
@@ -248,11 +255,14 @@ class CommandDoor:
             self._check_order(station, order)
         elif stored.run is not None:
             raise RefusalError.of("E-ORDER-STATE", f"order {order.order_id} is {stored.state}", "it has begun already")
-        if order.recipe not in library_ids():
-            raise RefusalError.of("E-RECIPE-UNKNOWN", f"there is no recipe {order.recipe} any more", "cancel the order")
+        try:
+            recipe = await asyncio.to_thread(read_recipe, self._recipe_file(order))
+        except (DocumentError, OSError) as error:
+            raise RefusalError.of(getattr(error, "code", "E-FILE"), str(error)) from None
         request = StartRequest(
-            recipe_text=(LIBRARY / f"{order.recipe}.yaml").read_text(encoding="utf-8"),
+            recipe_text=recipe.text,
             recipe_source=order.recipe,
+            tables=recipe.tables,
             code=order.dut,
             author=asked.actor,
             reason=asked.reason,

@@ -28,9 +28,9 @@ from controller.mes.messages import (
     WipData,
     WorkInProgress,
 )
+from controller.mes.recipes import recipe_infos
 from controller.mes.requests import COMMANDS
 from controller.mes.topics import rfc3339
-from controller.recipes import LIBRARY, library_ids, load_recipe
 from controller.results import described
 from controller.software import NAME, software_version
 from controller.station import Station
@@ -66,7 +66,7 @@ class Face:
 
     async def run(self) -> None:
         """Show everything there is, and live values from then on."""
-        self._recipes = await asyncio.to_thread(shipped_recipes)
+        self._recipes = await asyncio.to_thread(recipe_infos, self._line.config.mes.recipes)
         self._show_orders()
         for station in self._line.stations.values():
             self.show(station)
@@ -196,12 +196,3 @@ def info_of(station: Station, recipes: list[RecipeInfo], line: Line) -> InfoData
         schemas=SCHEMA_OF,
         key=line.signer.public_key,
     )
-
-
-def shipped_recipes() -> list[RecipeInfo]:
-    """Those that work orders can name; blocking."""
-    found = []
-    for name in library_ids():
-        recipe, _ = load_recipe((LIBRARY / f"{name}.yaml").read_text(encoding="utf-8"), name)
-        found.append(RecipeInfo(id=name, version=str(recipe.version), hash=recipe.content_hash))
-    return found
