@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo test matrix bench docs clean
+.PHONY: demo test matrix proof bench docs clean
 
 demo: $(STAMP)
 	@$(BIN)/evaline demo
@@ -18,6 +18,9 @@ test: $(STAMP)
 
 matrix: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile -m matrix
+
+proof: $(STAMP)
+	$(BIN)/pytest -m proof
 
 bench: $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

@@ -1,7 +1,7 @@
 """A process that has a journal and sends its outbox, to be killed: `sender JOURNAL URL USER PASSWORD WHERE`.
 
-WHERE it says something on stdout and stands still: `connect` when connected; `commit` when runs are committed and
-nothing is published; `publish` when the broker has a result and the MES has not answered. `send` sends until killed.
+There it says something on stdout and stands still: `connect` when connected; `commit` when runs are committed and
+nothing is published; `publish` when the broker has the first result and the MES has not answered.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from controller.journal import Journal
-from controller.mes.connection import V311, BrokerSettings
+from controller.mes.connection import V5, V311, BrokerSettings
 from controller.mes.publisher import endpoint_of
 from tests.controller.mes.brokers import finish, publishing
 
@@ -27,10 +27,10 @@ async def main(path: Path, url: str, user: str, password: str, where: str) -> No
     if where == "commit":
         print("committed", flush=True)
         await asyncio.Event().wait()
-    settings = BrokerSettings((endpoint_of(url),), user or None, password or None, versions=(V311,))
+    settings = BrokerSettings((endpoint_of(url),), user or None, password or None, versions=(V5, V311))
     async with publishing(journal, settings) as publisher:
         await publisher.drained(60)
-        print({"connect": "connected", "publish": "published", "send": "sending"}[where], flush=True)
+        print({"connect": "connected", "publish": "published"}[where], flush=True)
         await asyncio.Event().wait()
 
 
