@@ -111,12 +111,13 @@ def bench_line(
     without: Container[str] = (),
     ambient: float = 25.0,
     seed: int = 4713,
+    file: str = "demo_bench.yaml",
 ) -> LineConfig:
-    """The shipped bench line, which has every instrument, with this battery on it and without some instruments.
+    """A shipped line that has every instrument, with this battery on it and without some of its instruments.
 
     A longer scan period makes long runs cheaper; the cycler's watchdog grows with it.
     """
-    document = read_document(LINES / "demo_bench.yaml")
+    document = read_document(LINES / file)
     document.data["state_dir"] = str(state_dir)
     document.data["simulation"]["seed"] = seed
     station = document.data["stations"]["st01"]

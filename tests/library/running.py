@@ -62,9 +62,10 @@ def run(
     ambient: float = 25.0,
     operator: Operator = agreeable,
     rate: float = 1 / 3,
+    file: str = "demo_bench.yaml",
     **parameters: Any,
 ) -> Ran:
-    """Run a recipe on the bench line, where every instrument is, with this battery on it.
+    """Run a recipe on the bench line, where every instrument is, or on that of another file, with this battery on it.
 
     Unless told otherwise scans are ten times as far apart as on a real line, for LFP five times: when full, its cells
     rise by 4 mV a second.
@@ -86,6 +87,6 @@ def run(
 
     with tempfile.TemporaryDirectory() as directory:
         line = bench_line(
-            Path(directory), battery(model, condition), scan_period=period, without=without, ambient=ambient
+            Path(directory), battery(model, condition), scan_period=period, without=without, ambient=ambient, file=file
         )
         return in_virtual_time(line, work)
