@@ -14,6 +14,7 @@ from pathlib import Path
 
 from config.line import SparkplugConfig
 from controller.clock import PacedClock
+from controller.mes.commands import CommandDoor
 from controller.mes.connection import BrokerSettings, Endpoint
 from controller.sparkplug.node import SparkplugNode
 from tests.controller.sparkplug.trace import GROUP, NODE
@@ -23,13 +24,16 @@ RATE = 20.0
 
 
 class Door:
-    """Where commands would come in."""
+    """Where commands come in: written down, and handed on to the `real` one if there is one."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, bytes, bool]] = []
+        self.real: CommandDoor | None = None
 
     async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
         self.received.append((topic, payload, retained))
+        if self.real is not None:
+            await self.real.receive(topic, payload, retained=retained)
 
 
 @asynccontextmanager

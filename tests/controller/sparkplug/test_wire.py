@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from controller.mes.connection import BrokerSettings, Connector, Endpoint, MqttClient
+from config import read_document
+from config.line import MesConfig
+from controller.mes.commands import CommandDoor
+from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint, MqttClient
 from controller.mes.requests import CommandMessage, seconds_of
 from controller.sparkplug.node import BirthCounter
 from tests.controller.mes.brokers import RunningBroker, running
@@ -21,6 +25,7 @@ from tests.controller.sparkplug.assertions import CHECKS
 from tests.controller.sparkplug.living import Door, living_node
 from tests.controller.sparkplug.trace import GROUP, HOST, NCMD, NODE, STATE, Packet, Trace, command, state, tap
 from tests.independent import node_package, program
+from tests.virtual import DEMO_LINE
 
 BROKERS = ("nats", "mosquitto-3.1.1")
 DCMD = f"spBv1.0/{GROUP}/DCMD/{NODE}/st01"
@@ -167,7 +172,7 @@ async def test_after_255_the_count_of_connections_begins_anew_and_a_damaged_file
 async def test_a_broker_and_a_host_that_were_away_get_the_next_number_and_what_they_missed(
     broker: RunningBroker, tmp_path: Path
 ) -> None:
-    async with living_node(broker.settings, tmp_path, Door(), host=HOST) as (node, virtual):
+    async with living_node(broker.settings, tmp_path, Door(), host=HOST) as (_, virtual):
         async with host_at(broker.settings) as host:
             await host.says(True, 1000)
             before = (await host.next("NBIRTH")).metric("bdSeq").value
@@ -220,6 +225,65 @@ async def test_commands_come_through_the_door_of_the_mes_under_the_hosts_name(
     (refused,) = (audit for audit in audits if audit["action"] == "sparkplug command refused")
     assert refused["author"] == "sparkplug:scada"
     assert refused["detail"]["codes"] == {"E-SPARKPLUG-METRIC": 1}
+
+
+async def test_a_host_holds_a_run_and_may_not_resume_it_in_local_mode(tmp_path: Path) -> None:
+    """The MES's authority holds for it: what lets current flow is the operator's until the station is REMOTE."""
+    door = Door()
+    async with (
+        running("mosquitto-3.1.1", tmp_path / "broker") as broker,
+        host_at(broker.settings) as host,
+        living_node(broker.settings, tmp_path, door) as (_, virtual),
+    ):
+        line = virtual.line
+        door.real = CommandDoor(line.stations, line.orders, virtual.journal, line.topics, virtual.clock, MesConfig())
+        await host.next("DBIRTH")
+        await virtual.start()
+        await host.next("DDATA", lambda packet: has(packet, "EXECUTE"))
+        await host.commands(DCMD, "Command/Hold", t=virtual.station.now)
+        await host.next("DDATA", lambda packet: has(packet, "HELD"))
+        await host.commands(DCMD, "Command/Resume", t=virtual.station.now)
+        await host.commands(NCMD, "Node Control/Rebirth")
+        birth = await host.next("DBIRTH")
+        await virtual.journal.flush()
+        answers = [event.body for event in virtual.journal.events(kind="command", limit=10)]
+    assert birth.metric("State/Name").value == "HELD"
+    assert [(body["command"], body["status"], body["codes"]) for body in answers] == [
+        ("hold", "accepted", []),
+        ("resume", "rejected", ["E-MODE"]),
+    ]
+    assert {body["actor"] for body in answers} == {f"sparkplug:{GROUP}"}
+
+
+async def test_the_daemon_runs_the_node_of_its_line_file_and_ends_it_with_a_death(tmp_path: Path) -> None:
+    data = read_document(DEMO_LINE).data
+    data |= {"state_dir": str(tmp_path), "http": {"port": 0}, "broker": {"kind": "embedded", "port": 0}}
+    data["sparkplug"] = {"group_id": GROUP, "edge_node_id": NODE}
+    file = tmp_path / "line.yaml"
+    file.write_text(yaml.safe_dump(data), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controller.cli", "serve", "--config", str(file), "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            ready = json.loads(await process.stdout.readline())
+        password = (tmp_path / "broker" / "password").read_text().strip()
+        endpoint = Endpoint(ready["mqtt"]["host"], ready["mqtt"]["port"])
+        async with host_at(BrokerSettings((endpoint,), "evaline", password, versions=(V311,))) as host:
+            await host.commands(NCMD, "Node Control/Rebirth")
+            birth = await host.next("NBIRTH")
+            process.terminate()
+            death = await host.next("NDEATH")
+        assert birth.metric("Properties/Line").value == "evaline/pohang/evaluation/line1"
+        assert birth.metric("bdSeq").value == death.metric("bdSeq").value == 0
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(60):
+            await process.communicate()
 
 
 # ------------------------------------------------------------------------------------------- hosts of another maker
