@@ -1,0 +1,179 @@
+"""The example configurations at the real brokers: each client may do its part and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiomqtt
+import pytest
+import yaml
+
+from config.line import ExternalBroker
+from controller.journal import Journal
+from controller.mes.acl import Kind, clients, write_example
+from controller.mes.broker import _server
+from controller.mes.connection import BrokerSettings, Connector, Endpoint, MqttClient, TlsFiles
+from controller.mes.publisher import settings_of
+from controller.mes.topics import Topics
+from tests.controller.mes.brokers import LINE, Mosquitto, free_port, pause, publishing
+
+pytestmark = pytest.mark.timeout(120)
+TOPICS = Topics(LINE)
+NUMBERS = itertools.count()
+OTHER = TOPICS.command("st01").replace("line1", "line2")
+
+
+@dataclass
+class Example:
+    """A running broker with an example's configuration."""
+
+    kind: Kind
+    directory: Path
+    port: int
+
+    def settings(self, user: str) -> BrokerSettings:
+        tls = TlsFiles(
+            str(self.directory / "ca.pem"), *(str(self.directory / f"{user}.{end}") for end in ("pem", "key"))
+        )
+        return BrokerSettings((Endpoint("127.0.0.1", self.port, tls=True),), tls=tls)
+
+    @asynccontextmanager
+    async def client(self, user: str) -> AsyncIterator[MqttClient]:
+        """Connected in whichever version the broker speaks."""
+        connector = Connector(self.settings(user), f"{user}-{next(NUMBERS)}")
+        async with AsyncExitStack() as stack:
+            for last in (False, True):
+                try:
+                    client = await stack.enter_async_context(connector.connected())
+                    break
+                except aiomqtt.MqttError:
+                    if last:
+                        raise
+            yield client
+
+
+@pytest.fixture(params=["mosquitto", "nats"])
+async def example(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Example]:
+    directory, port = tmp_path / "example", free_port()
+    write_example(request.param, directory, LINE, "127.0.0.1", port, time.time())  # noqa: TID251
+    example = Example(request.param, directory, port)
+    async with AsyncExitStack() as stack:
+        if request.param == "mosquitto":
+            text = (directory / "mosquitto.conf").read_text()
+            await stack.enter_async_context(Mosquitto(tmp_path / "run", text, port))
+        else:
+            log = stack.enter_context((tmp_path / "nats.log").open("wb"))
+            server = await asyncio.create_subprocess_exec(
+                str(_server()), "-c", str(directory / "nats.conf"), stdout=log, stderr=log
+            )
+            stack.push_async_callback(server.wait)
+            stack.callback(server.kill)
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(aiomqtt.MqttError):
+                    async with example.client("viewer"):
+                        break
+                await pause(0.05)
+        yield example
+
+
+async def heard(reader: MqttClient) -> bytes:
+    async with asyncio.timeout(20):
+        message = await reader.received()
+        reader.acknowledge(message)
+        return bytes(message.payload)
+
+
+async def refused(writer: MqttClient, topic: str) -> None:
+    """Say what must not be heard; a broker may refuse it, say nothing, or end the connection."""
+    with suppress(aiomqtt.MqttError):
+        await writer.publish(topic, b"forged")
+
+
+async def test_everybody_can_do_their_part(example: Example) -> None:
+    async with (
+        example.client("line-line1") as line,
+        example.client("mes") as mes,
+        example.client("viewer") as viewer,
+    ):
+        await line.subscribe_all(TOPICS.command("+"), TOPICS.result_ack("+"))
+        for reader in (mes, viewer):
+            await reader.subscribe_all(f"{TOPICS.root}/+/result")
+        await line.publish(TOPICS.result("st01"), b"result")
+        assert [await heard(mes), await heard(viewer)] == [b"result", b"result"]
+        await mes.publish(TOPICS.result_ack("st01"), b"ack")
+        assert await heard(line) == b"ack"
+        await mes.publish(TOPICS.command("st01"), b"command")
+        assert await heard(line) == b"command"
+        for topic in (TOPICS.connection, TOPICS.state("st01"), TOPICS.reply("st01"), TOPICS.event("st01", "run")):
+            await line.publish(topic, b"said", retain=topic in (TOPICS.connection, TOPICS.state("st01")))
+        for topic in (TOPICS.orders, TOPICS.wip, TOPICS.totals, TOPICS.info("st01"), TOPICS.telemetry("st01")):
+            await line.publish(topic, b"said")
+
+
+async def test_the_mes_cannot_write_results_and_a_viewer_cannot_command(example: Example) -> None:
+    """The reader is allowed both topics, so what it does not hear was never let in."""
+    for user, topic in (("mes", TOPICS.result("st01")), ("viewer", TOPICS.command("st01"))):
+        async with example.client("viewer") as reader:
+            await reader.subscribe_all(f"{LINE.enterprise}/#")
+            async with example.client(user) as writer:
+                await refused(writer, topic)
+            async with example.client("line-line1") as line:
+                await line.publish(TOPICS.state("st01"), b"last")
+            assert await heard(reader) == b"last"
+
+
+async def test_a_line_cannot_read_the_commands_of_another(example: Example) -> None:
+    async with example.client("line-line1") as line, example.client("mes") as mes:
+        await line.subscribe_all(TOPICS.command("+"))
+        with suppress(aiomqtt.MqttError):  # NATS refuses the subscription, Mosquitto grants it and sends nothing
+            await line.subscribe_all(OTHER)
+        await mes.publish(OTHER, b"not ours")
+        await mes.publish(TOPICS.command("st01"), b"ours")
+        assert await heard(line) == b"ours"
+
+
+async def test_nobody_is_let_in_without_a_certificate_of_this_authority(example: Example, tmp_path: Path) -> None:
+    write_example("mosquitto", tmp_path / "stranger", LINE, "127.0.0.1", 1, time.time())  # noqa: TID251
+    strangers = Example(example.kind, tmp_path / "stranger", example.port).settings("mes").tls
+    ca = str(example.directory / "ca.pem")
+    for tls in (TlsFiles(ca), TlsFiles(ca, strangers.cert, strangers.key)):
+        endpoint = Endpoint("127.0.0.1", example.port, tls=True)
+        connector = Connector(BrokerSettings((endpoint,), tls=tls), "stranger")
+        for _ in range(2):  # either version
+            with pytest.raises((aiomqtt.MqttError, ssl.SSLError)):
+                async with asyncio.timeout(20), connector.connected():
+                    pass
+
+
+async def test_a_broker_of_another_authority_is_not_believed(example: Example, tmp_path: Path) -> None:
+    write_example("mosquitto", tmp_path / "stranger", LINE, "127.0.0.1", 1, time.time())  # noqa: TID251
+    connector = Connector(Example(example.kind, tmp_path / "stranger", example.port).settings("mes"), "mes")
+    with pytest.raises(aiomqtt.MqttError, match="certificate verify failed"):
+        async with connector.connected():
+            pass
+
+
+async def test_the_line_file_that_comes_with_it_connects_a_line(example: Example, tmp_path: Path) -> None:
+    text = yaml.safe_load((example.directory / "line-file.yaml").read_text())
+    config = ExternalBroker.model_validate({"kind": "external", **text["broker"]})
+    journal = Journal.open(tmp_path / "j.db")
+    async with publishing(journal, settings_of(config, None), config) as publisher:
+        assert await publisher.drained(30)
+        assert publisher.status()["connected"]
+    await journal.close()
+
+
+def test_keys_are_for_their_owner_alone_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    files = write_example("nats", tmp_path / "x", LINE, "broker.plant.example", 8883, 1.7e9)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {f"{client.user}.key" for client in clients(LINE)} <= {path.name for path in files}
+    with pytest.raises(FileExistsError):
+        write_example("nats", tmp_path / "x", LINE, "broker.plant.example", 8883, 1.7e9)
