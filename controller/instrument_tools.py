@@ -39,7 +39,8 @@ WATCHDOG = 5.0  # s, for the moment in which protections are set by hand
 
 _READ = re.compile(
     r"read (?P<table>coil|discrete|input|holding) (?P<address>0x[0-9a-f]{1,4}|\d{1,5})(?: (?P<count>\d{1,4}))?"
-    r"(?: (?P<kind>u16|i16|u32|i32|float|text))?(?: (?P<order>big|little))?(?: unit (?P<unit>\d{1,3}))?"
+    r"(?: (?P<kind>u16|i16|u32|i32|float|text))?(?: (?P<order>big|little))?(?: unit (?P<unit>\d{1,3}))?",
+    re.ASCII,
 )
 
 

@@ -225,12 +225,13 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Find out what answers at an address and which driver fits. Only asks, never sets. Exit 1 when none fits."""
+    from controller.instrument_tools import BusyError
     from controller.probing import probe as look
 
     known = settings(url, lang=lang)
     words = WORDS[known.lang]
     if (owner := _owner(known.url, address)) is not None:
-        raise UsageError(f"{words['owned'].format(address=address, name=owner)} [E-INSTRUMENT-BUSY]")
+        raise _told(BusyError(words["owned"].format(address=address, name=owner)))
 
     def progress(what: str) -> None:
         print(f"evaline: {words['trying'].format(what=what)}", file=sys.stderr, flush=True)

@@ -76,7 +76,7 @@ async def test_a_new_connection_is_used_once_the_same_instrument_was_found_on_it
         await getattr(link, method)(argument)
         assert await link.query("READ?") == "3.7"
         assert first == [b"*IDN?\n"]
-        assert second == [b"*IDN?\n", f"{argument[0]}{'' if method == 'write' else '?'}\n".encode(), b"READ?\n"]
+        assert second == [b"*IDN?\n", b"A\n" if method == "write" else b"A?\n", b"READ?\n"]
         await link.close()
 
 
