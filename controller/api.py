@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from controller.api_outbox import outbox_routes
 from controller.instrument_api import instrument_routes
 from controller.line import Line
 from controller.mes.messages import Mode
@@ -80,6 +81,8 @@ def build_api(line: Line) -> FastAPI:
     def unknown(station: str) -> JSONResponse:
         known = ", ".join(line.stations)
         return _problem(404, "E-STATION", f"there is no station {station!r}; known are {known} [E-STATION]")
+
+    app.include_router(outbox_routes(line))
 
     @app.get("/api/status")
     async def status() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 # refused, and wrong as it was asked for; anything else is 1
-EXIT_CODES = dict.fromkeys(("E-STATE", "E-STATION", "E-ANSWER-REFUSED", "E-INSTRUMENT-BUSY"), 4) | dict.fromkeys(
+EXIT_CODES = dict.fromkeys(("E-STATE", "E-STATION", "E-ANSWER-REFUSED", "E-OUTBOX-MESSAGE", "E-INSTRUMENT-BUSY"), 4) | dict.fromkeys(
     ("E-INSTRUMENT-NAME", "E-INSTRUMENT-REQUEST"), 3
 )
 TIMEOUT = httpx.Timeout(30.0, connect=3.0)
@@ -67,6 +67,14 @@ class Client:
 
     async def result(self, run_id: str) -> dict[str, Any]:
         return await self.ask("GET", f"/api/runs/{run_id}")
+
+    async def outbox(self) -> dict[str, Any]:
+        """How the delivery to the MES stands, and every refused message."""
+        return await self.ask("GET", "/api/outbox")
+
+    async def resend(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Send refused messages again; returns their numbers."""
+        return await self.ask("POST", "/api/outbox/resend", body)
 
     async def follow(self, station: str) -> AsyncIterator[dict[str, Any]]:
         """Snapshots of a station as it changes, until the daemon ends."""

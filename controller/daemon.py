@@ -77,7 +77,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
             publisher = Publisher(journal, settings, line.topics, clock.now, config.broker, door)
             background.start("publisher", publisher.run())
             background.start("face", Face(line, publisher).run())
-            line.delivery = publisher.status
+            line.delivery = publisher
         background.start("commands", door.run())
         background.start("api", _serve_api(line, listener))
         reports = _Reports(journal)

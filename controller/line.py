@@ -16,6 +16,7 @@ from controller.clock import Clock
 from controller.instruments import LinkFactory
 from controller.journal import AuditEntry, Event, Journal, RunSummary
 from controller.mes.orders import Orders
+from controller.mes.publisher import Publisher
 from controller.mes.signing import SIGNING_KEY, Signer
 from controller.mes.topics import Topics, rfc3339
 from controller.recovery import NotTakenUpError, left_run
@@ -45,8 +46,7 @@ class Line:
         self.stopping = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {name: set() for name in config.stations}
         self._sinks: list[Callable[[Station], None]] = []
-        self.delivery: Callable[[], dict[str, Any]] | None = None
-        """What the publisher tells of itself, when there is one."""
+        self.delivery: Publisher | None = None
         services = StationServices(
             clock=clock,
             journal=journal,
@@ -155,7 +155,7 @@ class Line:
             "line": self.topics.root,
             "time": self.clock.now(),
             "stations": {name: status_of(station) for name, station in self.stations.items()},
-            "mes": self.delivery() if self.delivery is not None else None,
+            "mes": self.delivery.status() if self.delivery is not None else None,
         }
 
     def run_list(self) -> list[dict[str, Any]]:
