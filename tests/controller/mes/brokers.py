@@ -134,9 +134,9 @@ def delivery(closed_by: str = "ack", ack_within: float = 1.0, **outbox: Any) -> 
 @asynccontextmanager
 async def publishing(
     journal: Journal, settings: BrokerSettings, config: Delivery | None = None, door: CommandDoor | None = None,
-    now: Callable[[], float] = lambda: T0,
+    now: Callable[[], float] = lambda: T0, line: LineIdentity = LINE,
 ) -> AsyncIterator[Publisher]:  # fmt: skip
-    publisher = Publisher(journal, settings, Topics(LINE), now, config or delivery(), door)
+    publisher = Publisher(journal, settings, Topics(line), now, config or delivery(), door)
     task = asyncio.create_task(publisher.run())
     try:
         yield publisher
@@ -147,10 +147,10 @@ async def publishing(
             await task
 
 
-def finish(journal: Journal, station: str, run: str, events: int = 0) -> str:
+def finish(journal: Journal, station: str, run: str, events: int = 0, line: LineIdentity = LINE) -> str:
     """A run's end in the journal, as a station writes it; returns the id of its result. What the delivery does not
     look at is left out of the messages: the contract has tests of its own."""
-    topics = Topics(LINE)
+    topics = Topics(line)
     result = {"run_id": run, "station": station, "padding": "x" * 500}
     topic_of = {f"{run}.event{number}": topics.event(station, "run") for number in range(events)}
     topic_of[f"{run}.result"] = topics.result(station)
@@ -250,8 +250,8 @@ class Mes:
 
 
 @asynccontextmanager
-async def mes_at(settings: BrokerSettings, **how: Any) -> AsyncIterator[Mes]:
-    mes = Mes(settings, **how)
+async def mes_at(settings: BrokerSettings, line: LineIdentity = LINE, **how: Any) -> AsyncIterator[Mes]:
+    mes = Mes(settings, topics=Topics(line), **how)
     mes.come()
     try:
         async with asyncio.timeout(30):
