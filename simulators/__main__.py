@@ -17,15 +17,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from config.documents import DocumentError
 from config.dut import shipped_dut_models
 from config.line import LineConfig, LinkConfig, load_line
-from config.simulation import Fault
+from config.simulation import DrawnFaults, Fault, FaultEvent
 from simulators.clock_page import ClockPage
-from simulators.endpoints import reach
+from simulators.control import HOST, Control, controlled, reach_of
 from simulators.faults import KINDS
 from simulators.line import serving_line
 from simulators.servers import ListenError
@@ -34,11 +35,15 @@ from simulators.station import SimulatedStation
 EXIT_STOPPED, EXIT_LISTEN, EXIT_CONFIG = 0, 1, 3
 PR_SET_PDEATHSIG = 1
 
+CONTROL_PORT = 8479
+_NUMBER = r"\d+(?:\.\d+)?"
 _FAULT = re.compile(
-    r"(?:(?P<station>[^/:@]+)/)?(?P<instrument>[^/:@]+):(?P<kind>[a-z_]+)"
-    r"(?:@(?P<at>\d+(?:\.\d+)?)(?:\+(?P<duration>\d+(?:\.\d+)?))?)?"
+    rf"(?:(?P<station>[^/:@]+)/)?(?P<instrument>[^/:@]+):(?P<kind>[a-z_]+)(?:=(?P<value>-?{_NUMBER}))?"
+    rf"(?:@(?:(?P<at>{_NUMBER})|(?P<on>[a-z_]+)(?:#(?P<nth>[1-9]\d*))?)(?:\+(?P<duration>{_NUMBER}))?)?"
 )
+_FAULT_GRAMMAR = "[STATION/]INSTRUMENT:KIND[=VALUE][@SECONDS|@EVENT[#N]][+DURATION]"
 
+EVENTS: tuple[FaultEvent, ...] = get_args(FaultEvent)
 Links = dict[str, dict[str, LinkConfig]]
 
 
@@ -76,8 +81,24 @@ def _parser() -> argparse.ArgumentParser:
         "--fault",
         action="append",
         default=[],
-        metavar="[STATION/]INSTRUMENT:KIND[@SECONDS[+DURATION]]",
-        help=f"a fault after so many seconds of line time; kinds: {', '.join(KINDS)}",
+        metavar=_FAULT_GRAMMAR,
+        help=f"a fault after so many seconds of line time, or at the Nth time of an event ({', '.join(EVENTS)}); "
+        f"kinds: {', '.join(KINDS)}",
+    )
+    parser.add_argument(
+        "--drawn-faults",
+        type=float,
+        metavar="SECONDS",
+        help="faults by chance, from the seed: to each instrument one in so many seconds of line time",
+    )
+    parser.add_argument(
+        "--control",
+        type=int,
+        nargs="?",
+        const=CONTROL_PORT,
+        metavar="PORT",
+        help=f"take commands on this port of this machine ({CONTROL_PORT}; 0: any free one); `evaline simulated` sends "
+        "them",
     )
     parser.add_argument("--free-ports", action="store_true", help="any free TCP ports, ptys in the state directory")
     parser.add_argument("--write-config", type=Path, metavar="PATH", help="write the line file with the real addresses")
@@ -97,10 +118,16 @@ def _with_overrides(line: LineConfig, options: argparse.Namespace) -> LineConfig
         chosen = [name for name in simulation.stations if station in (None, name) and _has(line, name, fault)]
         if not chosen:
             raise DocumentError("E-SIMULATION", f"--fault {text}", "no simulated station has this instrument")
-        changed = {name: simulation.stations[name] for name in simulation.stations}
+        changed = dict(simulation.stations)
         for name in chosen:
             changed[name] = changed[name].model_copy(update={"faults": [*changed[name].faults, fault]})
         simulation = simulation.model_copy(update={"stations": changed})
+    if options.drawn_faults is not None:
+        if not options.drawn_faults > 0:
+            raise DocumentError("E-SIMULATION", f"--drawn-faults {options.drawn_faults:g}", "must be above 0 s")
+        drawn = DrawnFaults(mean_interval_s=options.drawn_faults)
+        everywhere = {n: s.model_copy(update={"drawn_faults": drawn}) for n, s in simulation.stations.items()}
+        simulation = simulation.model_copy(update={"stations": everywhere})
     return line.model_copy(update={"simulation": simulation})
 
 
@@ -110,18 +137,25 @@ def _has(line: LineConfig, station: str, fault: Fault) -> bool:
 
 def _fault(text: str) -> tuple[str | None, Fault]:
     match = _FAULT.fullmatch(text)
-    if match is None or match["kind"] not in KINDS:
+    if match is None or match["kind"] not in KINDS or match["on"] not in (None, *EVENTS):
         raise DocumentError(
             "E-SIMULATION",
             f"--fault {text}",
-            f"not [STATION/]INSTRUMENT:KIND[@SECONDS[+DURATION]] with KIND one of {', '.join(KINDS)}",
+            f"not {_FAULT_GRAMMAR} with KIND one of {', '.join(KINDS)} and EVENT one of {', '.join(EVENTS)}",
         )
-    duration = float(match["duration"]) if match["duration"] else None
+    duration, value = (float(match[name]) if match[name] else None for name in ("duration", "value"))
     if duration == 0:
         raise DocumentError("E-SIMULATION", f"--fault {text}", "a fault must last longer than 0 s")
-    at = float(match["at"] or 0)
-    window = {"instrument": match["instrument"], "kind": match["kind"], "at_s": at, "duration_s": duration}
-    return match["station"], Fault.model_validate(window)
+    fault = {
+        "instrument": match["instrument"],
+        "kind": match["kind"],
+        "at_s": float(match["at"] or 0),
+        "on": match["on"],
+        "nth": int(match["nth"] or 1),
+        "duration_s": duration,
+        "value": value,
+    }
+    return match["station"], Fault.model_validate(fault)
 
 
 def _line_clock(options: argparse.Namespace) -> Callable[[], float]:
@@ -143,7 +177,13 @@ async def _run(line: LineConfig, stations: dict[str, SimulatedStation], options:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving_line([station.wiring for station in stations.values()], options.free_ports) as links:
+    async with AsyncExitStack() as wires:
+        wiring = [station.wiring for station in stations.values()]
+        links = await wires.enter_async_context(serving_line(wiring, options.free_ports))
+        control = Control(line, stations, links)
+        port = None
+        if options.control is not None:
+            port = await wires.enter_async_context(controlled(control.obey, options.control))
         if options.write_config:
             _write_config(line, links, options.write_config)
         if options.json:
@@ -151,11 +191,11 @@ async def _run(line: LineConfig, stations: dict[str, SimulatedStation], options:
                 name: {key: link.model_dump(mode="json") for key, link in of_station.items()}
                 for name, of_station in links.items()
             }
-            _say({"event": "ready", "addresses": addresses})
-            _listen(loop, stop, lambda command: _say(_obey(stations, command)))
+            _say({"event": "ready", "addresses": addresses, "control": port})
+            _listen(loop, stop, lambda command: _say(control.obey(command)))
         else:
             _die_with_parent()
-            _print_addresses(line, links)
+            _print_addresses(line, links, port)
         await stop.wait()
 
 
@@ -184,34 +224,17 @@ def _listen(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, obey: Callable
     threading.Thread(target=guarded, daemon=True).start()
 
 
-def _obey(stations: dict[str, SimulatedStation], command: str) -> dict[str, Any]:
-    """`truth STATION`, or `fault STATION INSTRUMENT KIND on|off`."""
-    match command.split():
-        case ["truth", name] if name in stations:
-            return {"event": "truth", "station": name, **stations[name].truth()}
-        case ["fault", name, instrument, kind, ("on" | "off") as state] if name in stations:
-            try:
-                stations[name].set_fault(instrument, kind, state == "on")
-            except DocumentError as error:
-                return {"event": "error", "message": str(error)}
-            return {"event": "fault", "station": name, "instrument": instrument, "kind": kind, "active": state == "on"}
-    return {"event": "error", "message": f"not understood: {command}; try: truth {next(iter(stations))}"}
-
-
 def _say(event: dict[str, Any]) -> None:
     print(json.dumps(event), flush=True)
 
 
-def _print_addresses(line: LineConfig, links: Links) -> None:
+def _print_addresses(line: LineConfig, links: Links, control: int | None) -> None:
     for station, of_station in links.items():
         for key, link in of_station.items():
             instrument = line.stations[station].instruments[key]
-            # these have holding registers alone, the battery tester at unit 0
-            unit, table = {
-                "ea_bt20000": (0, 4),
-                "watlow_f4t": (instrument.settings.get("unit", 1), 4),
-            }.get(instrument.driver, (instrument.settings.get("units", [1])[0], 3))
-            print(f"{station}/{key:22} {reach(link, unit, table)}")
+            print(f"{station}/{key:22} {reach_of(instrument, link)}")
+    if control is not None:
+        print(f"control: evaline simulated --control {HOST}:{control} list   or   echo list | nc {HOST} {control}")
     print("Ctrl-C stops.", flush=True)
 
 

@@ -138,6 +138,11 @@ class SimulatedStation:
         port.board.set(checked, active, value, duration_s)
         self._timeline.settle()
 
+    def check_fault(self, instrument: str, kind: str) -> None:
+        """Raises DocumentError (E-SIMULATION) for a fault that this instrument cannot have."""
+        self._known(instrument)
+        check_kind(f"{self.name}/{instrument}", self._config.instruments[instrument], kind)
+
     def add_fault(self, fault: Fault) -> None:
         """One more, counted from now on; raises DocumentError (E-SIMULATION)."""
         port = self._known(fault.instrument)
@@ -154,6 +159,19 @@ class SimulatedStation:
         for port in ports:
             port.board.clear()
         self._watch_events()
+        self._timeline.settle()
+
+    @property
+    def interlocks(self) -> list[str]:
+        """The instruments that watch E-stop and door."""
+        return [key for key in self.devices if "estop" in self.kinds(key)]
+
+    def catch_up(self) -> None:
+        """Let the station's present be the line's."""
+        self._timeline.catch_up()
+
+    def settle(self) -> None:
+        """Let everything act at this moment, after something was changed by hand."""
         self._timeline.settle()
 
     def _known(self, instrument: str) -> Port:

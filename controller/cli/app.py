@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -16,7 +15,7 @@ import structlog
 import typer
 
 from config import DocumentError
-from controller.cli import instrument, language
+from controller.cli import broker, instrument, language, simulate
 from controller.cli.analyse import analyse
 from controller.cli.contract import contract, journal_verify, mode, orders
 from controller.cli.options import (
@@ -49,7 +48,10 @@ app = typer.Typer(
 journal_app = typer.Typer(help="Look after the journal.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(journal_app, name="journal")
 app.add_typer(instrument.app, name="instrument")
+app.add_typer(broker.outbox_app, name="outbox")
+app.add_typer(broker.broker_app, name="broker")
 app.add_typer(language.commands)
+app.add_typer(simulate.commands)
 app.command()(analyse)
 for command in (contract, mode, orders):
     app.command()(command)
@@ -284,14 +286,6 @@ _station_command("reset", "Make a stopped or complete station ready for the next
 
 
 # -------------------------------------------------------------------------------------------- without a daemon
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def simulate(context: typer.Context, config: ConfigFile = DEFAULT_LINE) -> None:
-    """Run the simulated instruments of a line file alone; `python -m simulators --help` lists the options."""
-    arguments = [sys.executable, "-m", "simulators", "--config", str(config), *context.args]
-    sys.stdout.flush()
-    os.execv(sys.executable, arguments)
 
 
 @app.command("safe-state")

@@ -64,9 +64,12 @@ def ask_cycler(ready: dict[str, Any], message: bytes) -> bytes:
 
 
 async def test_it_is_ready_answers_and_ends_with_its_input(start: Start) -> None:
-    process = await start("--json", "--free-ports")
+    process = await start("--json", "--free-ports", "--control", "0", "--fault", "interlock:door=1@query#3+60")
     ready = await event(process)
     assert ready["event"] == "ready"
+    reader, writer = await asyncio.open_connection("127.0.0.1", ready["control"])
+    writer.write(b"get st01\n")
+    assert json.loads(await reader.readline())["faults"] == {}
     assert set(ready["addresses"]["st01"]) == {
         "cycler",
         "impedance_meter",
@@ -129,6 +132,8 @@ async def test_line_time_from_a_clock_page(start: Start, tmp_path: Path) -> None
     [
         (("--fault", "cycler"), "not [STATION/]INSTRUMENT:KIND"),
         (("--fault", "cycler:lazy"), "KIND one of"),
+        (("--fault", "cycler:nan@lunch"), "EVENT one of"),
+        (("--drawn-faults", "0"), "must be above 0 s"),
         (("--fault", "oven:silent"), "no simulated station has this instrument"),
         (("--fault", "cycler:estop"), "no fault 'estop'"),
         (("--fault", "cycler:nan@1+0"), "longer than 0 s"),
