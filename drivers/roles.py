@@ -63,7 +63,10 @@ class CyclerRatings:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """Levels at which the instrument itself switches off: V, A (magnitudes), W."""
+    """Levels at which the instrument itself switches off: V, A (magnitudes), W.
+
+    One that has no such levels sets them as limits instead, beyond which its output cannot regulate.
+    """
 
     voltage: float
     charge_current: float

@@ -20,6 +20,7 @@ def link(kind: str) -> Link:
     [
         ("ea_bt20000", "cycler", {"unit": 1}),
         ("ea_psb10000", "cycler", {}),
+        ("delta_sm15k", "cycler", {"units": 2}),
         ("hioki_bt3562", "impedance_meter", {"resistance_ohm": 0.03, "voltage_v": 45, "rate": "SLOW"}),
         ("hioki_bt4560", "spectrum_meter", {}),
         ("hioki_bt4560", "spectrum_meter", {"range_ohm": 0.3, "max_voltage_v": 20, "rate": "SLOW"}),
