@@ -26,8 +26,9 @@ from sequences.flow import Call, CapacityTest, Group, Hppc, If, Parallel, Repeat
 from sequences.grading import Graded, GradeRules, Measured, grade, is_certain
 from sequences.measurement import Measurement
 from sequences.measuring import MeasurementResult, RunData, analyse, analyse_some
+from sequences.parameters import Parameter
 from sequences.program import Program
-from sequences.recipe import AppliesTo, Parameter, Recipe, RoleNeed
+from sequences.recipe import AppliesTo, Recipe, RoleNeed
 from sequences.record import Decision, Knowledge, StepRecord, StepStart
 from sequences.recording import Keeper
 from sequences.replay import ReplayError

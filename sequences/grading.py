@@ -18,8 +18,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from sequences.condition import Identifier, Strict
 from sequences.dut import Dut
+from sequences.parameters import Parameter, bind, substitute
 from sequences.quantity import UNITS, Fraction, parse_quantity
-from sequences.recipe import Parameter, bind, substitute
 from sequences.text import FaultError, Text
 from sequences.verdict import Verdict
 
