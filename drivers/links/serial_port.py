@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from drivers.errors import CLOSED, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
+from drivers.errors import CLOSED, DESCRIPTORS, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
 from drivers.links.text import LONGEST_LINE, TERMINATORS, ThreadedTextLink
 
 if TYPE_CHECKING:
@@ -55,8 +55,22 @@ def _open_session(port: str, baudrate: int, timeout: float) -> SerialSession:
         busy = error.errno in (errno.EAGAIN, errno.EBUSY)
         advice = "another program uses it; close it there" if busy else "check that the port exists and its rights"
         raise LinkError(PORT, f"cannot open {port}: {error.strerror or error}; {advice}") from error
+    try:
+        check_descriptor(port, opened.fileno())
+    except LinkError:
+        opened.close()
+        raise
     opened.reset_input_buffer()
     return SerialSession(port, opened, opened.close)
+
+
+def check_descriptor(name: str, number: int) -> None:
+    """pyserial waits by select(), which knows descriptors below 1024 alone: say so before an answer is lost by it."""
+    if number >= 1024:
+        raise LinkError(
+            DESCRIPTORS,
+            f"{name}: pyserial needs a file descriptor below 1024, this one is {number}; use fewer connections",
+        )
 
 
 class SerialSession:

@@ -82,6 +82,28 @@ class Stream:
         return bool(poller.poll(seconds * 1000))
 
 
+class MessageSession:
+    """Session over a Stream whose messages end with `end`, `longest` bytes at most."""
+
+    def __init__(self, address: str, host: str, port: int, timeout: float, end: bytes, longest: int) -> None:
+        """timeout of connecting, of each message sent and of each answer, in s."""
+        self._timeout, self._end, self._longest = timeout, end, longest
+        self._stream = Stream(address, host, port, timeout)
+        self.waiting, self.interrupt, self.close = self._stream.readable, self._stream.interrupt, self._stream.close
+
+    def usable(self) -> bool:
+        # Readable while nobody asked: the peer hung up, or an answer came late.
+        return not self._stream.readable()
+
+    def send(self, data: bytes) -> None:
+        self._stream.start(self._timeout)
+        self._stream.send(data)
+
+    def receive(self) -> bytes:
+        self._stream.start(self._timeout)
+        return self._stream.until(self._end, self._longest)
+
+
 def _connected(address: str, host: str, port: int, timeout: float) -> socket.socket:
     try:
         connection = socket.create_connection((host, port), timeout)

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Protocol, TypeVar
 
 from drivers.errors import CLOSED, AnswerError, InstrumentError, LinkError
 from drivers.links.sessions import EXPECTED, check_session
+from drivers.links.worker import Worker
 
 T = TypeVar("T")
 
@@ -134,8 +134,7 @@ class ThreadedTextLink:
         self._failed_at: float | None = None
         self._session: Session | None = None
         self._is_open = False
-        # The thread starts with the first request and ends when the link is collected; it is the order of requests.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._worker = Worker(name)
         self._stop = Event()
         self._lock = asyncio.Lock()
 
@@ -145,7 +144,7 @@ class ThreadedTextLink:
                 try:
                     await self._run(self._first_session)
                 except BaseException:
-                    self._worker.submit(self._drop)  # a session that was ready just when we were cancelled
+                    self._worker.run(self._drop)  # a session that was ready just when we were cancelled
                     raise
                 self._is_open = True
 
@@ -154,7 +153,7 @@ class ThreadedTextLink:
         if self._lock.locked():  # an idle session may end in its own way
             self._interrupt()
         async with self._lock:
-            await asyncio.get_running_loop().run_in_executor(self._worker, self._drop)
+            await self._worker.run(self._drop)
 
     async def write(self, line: str) -> None:
         data = encode_line(line, self._terminator)
@@ -191,7 +190,7 @@ class ThreadedTextLink:
         """Run in the worker thread; a cancelled caller frees the thread at once."""
         self._stop = stop = Event()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work, stop)
+            return await self._worker.run(lambda: work(stop))
         except asyncio.CancelledError:
             self._interrupt()
             raise

@@ -18,8 +18,9 @@ from functools import partial
 from threading import Lock
 from typing import Any, Literal
 
-from drivers.errors import ADDRESS, CLOSED, DESCRIPTORS, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
-from drivers.links.serial_port import SerialSession
+from drivers.errors import ADDRESS, CLOSED, PORT, REFUSED, TIMEOUT, AnswerError, LinkError
+from drivers.links.serial_port import SerialSession, check_descriptor
+from drivers.links.stream import MessageSession
 from drivers.links.text import LONGEST_LINE, TERMINATORS, Session, ThreadedTextLink
 
 # the port is written out: without it the portmapper would have to be asked
@@ -27,6 +28,7 @@ _VXI11 = re.compile(r"TCPIP\d*::(?P<host>[^:,]+),(?P<port>\d{1,5})::(?P<device>(
 
 _HISLIP = re.compile(r"TCPIP\d*::(?P<host>[^:,]+)::(?P<device>hislip\d+)(,(?P<port>\d{1,5}))?::INSTR", re.IGNORECASE)
 _HISLIP_PORT = 4880
+_SOCKET = re.compile(r"TCPIP\d*::(?P<host>[^:,]+)::(?P<port>\d{1,5})::SOCKET", re.IGNORECASE)
 
 _manager: Any = None
 _manager_lock = Lock()
@@ -92,10 +94,11 @@ def _open_session(address: str, timeout: float, line_end: bytes) -> Session:
             read_termination=line_end.decode(),
             write_termination=line_end.decode(),
         )
-    except ValueError as error:  # select() inside PyVISA-py with a descriptor above 1023
-        raise LinkError(
-            DESCRIPTORS, f"{address}: {error}; VISA needs file descriptors below 1024, use fewer connections"
-        ) from error
+    except ValueError as error:
+        # select() inside PyVISA-py with a descriptor above 1023: the daemon has that many files open
+        if (place := _SOCKET.fullmatch(address)) is not None:
+            return MessageSession(address, place["host"], int(place["port"]), timeout, line_end, LONGEST_LINE)
+        raise _open_error(address, is_socket, error) from error
     except Exception as error:  # PyVISA-py raises plain Exception, VisaIOError and SerialException here
         raise _open_error(address, is_socket, error) from error
     try:
@@ -109,6 +112,7 @@ def _wrapped(address: str, timeout: float, line_end: bytes, is_socket: bool, res
     interface = resource.visalib.sessions[resource.session].interface
     if is_socket:
         return _SocketSession(address, timeout, line_end, resource, interface)
+    check_descriptor(address, interface.fileno())
     try:
         interface.exclusive = True
     except OSError as error:
@@ -132,8 +136,13 @@ class _SocketSession:
         self._timeout = timeout
         self._line_end = line_end
         self._resource = resource
-        self._visa = resource.visalib.sessions[resource.session]
         self._socket = interface
+        self._received = bytearray()
+        self._poller = select.poll()
+        self._poller.register(interface, select.POLLIN)
+        self._sender = select.poll()
+        self._sender.register(interface, select.POLLIN | select.POLLOUT)
+        self._writable = False
         if refused := interface.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             name = errno.errorcode.get(refused, "")
             code = TIMEOUT if refused == errno.ETIMEDOUT else REFUSED
@@ -147,31 +156,36 @@ class _SocketSession:
 
     def usable(self) -> bool:
         # Readable while nobody asked: the peer hung up (EA does after 5 s of silence), or an answer came late.
-        return not self.waiting()
+        events = self._sender.poll(0)
+        self._writable = bool(events) and events[0][1] == select.POLLOUT
+        return not self._received and (self._writable or not events)
 
     def waiting(self) -> bool:
-        return bool(self._visa._pending_buffer) or self._poll(select.POLLIN, 0.0)
+        return bool(self._received) or bool(self._poller.poll(0))
 
     def send(self, data: bytes) -> None:
-        if not self._poll(select.POLLOUT, self._timeout):
+        if not self._writable and not self._wait_for_room():
             raise LinkError(TIMEOUT, f"{self._address} takes no data for {self._timeout} s; restart the instrument")
+        self._writable = False
         self._resource.write_raw(data)
 
     def receive(self) -> bytes:
+        # not by PyVISA-py's read, which spins on a peer that hung up and waits for more than there is
         deadline = time.monotonic() + self._timeout
-        line = bytearray()
-        if already_read := len(self._visa._pending_buffer):  # what came together with the line before
-            line += self._visa.read(already_read)[0]
-        while not line.endswith(self._line_end):
-            if len(line) >= LONGEST_LINE:
-                raise AnswerError(f"no end of line in {len(line)} bytes", bytes(line))
-            if not self._poll(select.POLLIN, max(0.0, deadline - time.monotonic())):
-                raise LinkError(TIMEOUT, f"{self._address}: no answer in {self._timeout} s ({len(line)} bytes of one)")
-            waiting = len(self._socket.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-            if not waiting:
+        received = self._received
+        while (end := received.find(self._line_end)) < 0:
+            if len(received) >= LONGEST_LINE:
+                raise AnswerError(f"no end of line in {len(received)} bytes", bytes(received))
+            left = max(0.0, deadline - time.monotonic())
+            if not self._poller.poll(left * 1000):
+                size = len(received)
+                raise LinkError(TIMEOUT, f"{self._address}: no answer in {self._timeout} s ({size} bytes of one)")
+            if not (more := self._socket.recv(4096)):
                 raise LinkError(CLOSED, f"{self._address} closed the connection; check the instrument")
-            line += self._visa.read(waiting)[0]
-        return bytes(line)
+            received += more
+        line = bytes(received[: end + 1])  # what came together with it waits for the next
+        del received[: end + 1]
+        return line
 
     def interrupt(self) -> None:
         with contextlib.suppress(OSError):  # already closed: nothing blocks
@@ -180,10 +194,10 @@ class _SocketSession:
     def close(self) -> None:
         self._resource.close()
 
-    def _poll(self, event: int, seconds: float) -> bool:
+    def _wait_for_room(self) -> bool:
         poller = select.poll()
-        poller.register(self._socket, event)
-        return bool(poller.poll(seconds * 1000))
+        poller.register(self._socket, select.POLLOUT)
+        return bool(poller.poll(self._timeout * 1000))
 
 
 def _seconds(duration: float) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from drivers.links.stream import Stream
+from drivers.links.stream import MessageSession
 from drivers.links.text import ThreadedTextLink
 
 SENT_END = b"\n\n#\r\n"
@@ -21,20 +21,9 @@ class XmlTcpLink(ThreadedTextLink):
         super().__init__(address, partial(_Session, address, host, port, timeout), terminator=SENT_END)
 
 
-class _Session:
+class _Session(MessageSession):
     def __init__(self, address: str, host: str, port: int, timeout: float) -> None:
-        self._timeout = timeout
-        self._stream = Stream(address, host, port, timeout)
-        self.waiting, self.interrupt, self.close = self._stream.readable, self._stream.interrupt, self._stream.close
-
-    def usable(self) -> bool:
-        # Readable while nobody asked: the peer hung up, or an answer came late.
-        return not self._stream.readable()
-
-    def send(self, data: bytes) -> None:
-        self._stream.start(self._timeout)
-        self._stream.send(data)
+        super().__init__(address, host, port, timeout, RECEIVED_END, LONGEST_MESSAGE)
 
     def receive(self) -> bytes:
-        self._stream.start(self._timeout)
-        return self._stream.until(RECEIVED_END, LONGEST_MESSAGE).removesuffix(RECEIVED_END)
+        return super().receive().removesuffix(RECEIVED_END)

@@ -10,7 +10,7 @@ import pytest
 
 from drivers.errors import AnswerError
 from drivers.links import SerialLink, VisaLink
-from tests.drivers.peers import Pty, answering, pty_peer, tcp_peer
+from tests.drivers.peers import Pty, answering, low_descriptors_taken, pty_peer, tcp_peer
 from tests.drivers.test_visa_link import code_of, polled
 
 TIMEOUT = 0.2
@@ -87,6 +87,15 @@ def test_the_silence_between_exchanges_counts_from_the_end_of_the_last_one(
 async def test_a_missing_port_is_named() -> None:
     assert await code_of(SerialLink("/dev/evaline-missing").open()) == "E-LINK-PORT"
     assert await code_of(SerialLink("rubbish://x").open()) == "E-LINK-PORT"
+
+
+async def test_a_descriptor_above_1023_is_refused_at_open_and_not_found_by_a_lost_answer() -> None:
+    async with pty_peer(answering_in_turn(b"1\r\n")) as pty:
+        for link in (SerialLink(pty.port, timeout=TIMEOUT), VisaLink(f"ASRL{pty.port}::INSTR", timeout=TIMEOUT)):
+            with low_descriptors_taken():
+                assert await code_of(link.open()) == "E-LINK-DESCRIPTORS"
+            await link.open()
+            await link.close()
 
 
 async def test_a_port_belongs_to_one_link_until_it_closes() -> None:
