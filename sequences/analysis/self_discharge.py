@@ -1,11 +1,11 @@
-"""Self-discharge from two open-circuit voltages days apart, or from the charge that went missing."""
+"""Self-discharge from two open-circuit voltages days apart."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from sequences.analysis.estimate import Detail, Estimate, UnmeasurableError
+from sequences.analysis.estimate import Estimate, UnmeasurableError
 
 DAY = 86400.0
 MONTH = 30 * DAY
@@ -59,22 +59,6 @@ def from_voltages(
         return SelfDischarge(voltage, None)
     if slope.value <= 2 * slope.uncertainty:
         raise UnmeasurableError("the open-circuit voltage does not tell the state of charge here")
-    share = lost / slope.value
+    share, months = lost / slope.value, days * DAY / MONTH
     share_spread = math.hypot(spread / slope.value, share * slope.relative)
-    return SelfDischarge(voltage, _a_month(share, share_spread, days, rows + slope.rows, detail))
-
-
-def from_charge(lost: Estimate, capacity: Estimate, days: float, temperature: float | None = None) -> Estimate:
-    """Self-discharge as a fraction a month from the charge in Ah that a storage of `days` cost, and the capacity."""
-    if days < MIN_DAYS:
-        raise UnmeasurableError(f"{days:.2f} days of storage, {MIN_DAYS:g} are asked for")
-    share = lost.value / capacity.value
-    spread = math.hypot(lost.uncertainty / capacity.value, share * capacity.relative)
-    detail: dict[str, float | str] = {"days": days}
-    detail |= {"temperature": "unknown"} if temperature is None else {"temperature_degc": temperature}
-    return _a_month(share, spread, days, lost.rows + capacity.rows, detail)
-
-
-def _a_month(share: float, spread: float, days: float, rows: tuple[tuple[int, int], ...], detail: Detail) -> Estimate:
-    months = days * DAY / MONTH
-    return Estimate(share / months, spread / months, "1/month", rows, detail)
+    return SelfDischarge(voltage, Estimate(share / months, share_spread / months, "1/month", rows + slope.rows, detail))

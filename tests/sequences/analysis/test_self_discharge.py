@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sequences.analysis import Estimate, RestVoltage, UnmeasurableError, from_charge, from_voltages
+from sequences.analysis import Estimate, RestVoltage, UnmeasurableError, from_voltages
 
 DAY = 86400.0
 SLOPE = Estimate(1.2, 0.12, "V")
@@ -40,17 +40,8 @@ def test_a_difference_of_temperature_is_uncertainty() -> None:
 def test_hours_are_not_days() -> None:
     with pytest.raises(UnmeasurableError, match=r"0\.25 days between two voltages, 0\.5 are asked for"):
         from_voltages(at(3.7, 0), at(3.6999, 0.25))
-    with pytest.raises(UnmeasurableError):
-        from_charge(Estimate(0.1, 0.01, "Ah"), Estimate(60.0, 0.1, "Ah"), days=0.1)
 
 
 def test_a_plateau_does_not_tell_the_charge() -> None:
     with pytest.raises(UnmeasurableError, match="does not tell the state of charge"):
         from_voltages(at(3.33, 0), at(3.3299, 3), Estimate(0.01, 0.02, "V"))
-
-
-def test_from_the_charge_that_went_missing() -> None:
-    found = from_charge(Estimate(0.6, 0.06, "Ah"), Estimate(60.0, 0.6, "Ah"), days=10, temperature=21.0)
-    assert (found.value, found.unit) == (pytest.approx(0.03), "1/month")
-    assert found.relative == pytest.approx((0.1**2 + 0.01**2) ** 0.5)
-    assert found.detail == {"days": 10, "temperature_degc": 21.0}
