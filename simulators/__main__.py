@@ -29,6 +29,7 @@ from simulators.clock_page import ClockPage
 from simulators.control import HOST, Control, controlled, reach_of
 from simulators.faults import KINDS
 from simulators.line import serving_line
+from simulators.reference import fault_tables
 from simulators.servers import ListenError
 from simulators.station import SimulatedStation
 
@@ -49,6 +50,9 @@ Links = dict[str, dict[str, LinkConfig]]
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.kinds:
+        print(fault_tables())
+        return EXIT_STOPPED
     try:
         line = _with_overrides(load_line(options.config), options)
         now = _line_clock(options)
@@ -70,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulators", description="Simulate the instruments of a line file."
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the line file")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, metavar="FILE", help="the line file")
+    what.add_argument("--kinds", action="store_true", help="print every fault that instruments can have, as Markdown")
     clock = parser.add_mutually_exclusive_group()
     clock.add_argument("--rate", type=float, default=1.0, metavar="N", help="seconds of line time per second")
     clock.add_argument(
