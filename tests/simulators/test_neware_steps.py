@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.neware_steps import Program, Step, StepFileError, parse
+from tests.independent import python_package
 
 
 def limit(**values: float) -> str:
@@ -99,7 +100,7 @@ def test_what_is_not_a_step_file(data: bytes) -> None:
 
 
 def test_what_aurora_unicycler_writes() -> None:
-    unicycler = pytest.importorskip("aurora_unicycler", reason="aurora-unicycler is not installed")
+    unicycler = python_package("aurora_unicycler", "aurora-unicycler")
     protocol = unicycler.CyclingProtocol.from_dict(
         {
             "sample": {"name": "CELL-1", "capacity_mAh": 60_000},
