@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pymodbus.client.base import ModbusBaseClient
     from pymodbus.pdu.pdu import ModbusPDU
 
-_OWN_DEADLINE = 60.0  # s, far above ours: pymodbus's timeout must never be the one that ends a request
-
 
 class _ModbusLink(RegisterConversation):
     """Connect, one request at a time, one retry of reads, reopening. `name` is the address shown in messages."""
@@ -68,25 +66,26 @@ class _ModbusLink(RegisterConversation):
     async def _clean_client(self) -> ModbusBaseClient:
         if not self._is_open:
             raise LinkError(CLOSED, f"{self.name} is not open; connect first")
-        if self._client is None or not self._client.connected or _readable(self._client):
+        # readable before we asked: the peer hung up, or it is an answer nobody waits for
+        if self._client is None or not self._client.connected or self._poller.poll(0):
             self._drop()
             self._client = await self._connected()
             self.reopened += 1
         return self._client
 
     async def _send(self, client: ModbusBaseClient, request: ModbusPDU) -> ModbusPDU:
-        from pymodbus.exceptions import ConnectionException, ModbusException
-
         self._waiting = True
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
-                answer: ModbusPDU = await client.execute(False, request)
-                return answer
+            answer: ModbusPDU = await client.execute(False, request)
+            return answer
         except BaseException as error:
+            from pymodbus.exceptions import ConnectionException, ModbusException
+
             # a late answer must find nobody: cancelled, timed out or garbled, this connection is over
             self._drop()
             self._failed_at = time.monotonic()
-            if isinstance(error, TimeoutError):
+            if isinstance(error, ModbusException) and self._failed_at - began >= 0.99 * self._timeout:
                 raise LinkError(TIMEOUT, f"{self._who(request)}: no answer in {self._timeout} s") from error
             if isinstance(error, ConnectionException):
                 raise LinkError(CLOSED, f"{self._who(request)}: connection lost; check the instrument") from error
@@ -111,6 +110,7 @@ class _ModbusLink(RegisterConversation):
                 # client.connect() would hide the reason in a bool
                 client.ctx.transport, _ = await client.ctx.call_create()
                 await asyncio.sleep(0)  # a serial transport starts reading in the next turn of the loop
+                self._poller = _poller(client)
         except BaseException as error:
             client.close()
             if isinstance(error, TimeoutError):
@@ -128,7 +128,7 @@ class _ModbusLink(RegisterConversation):
 
     def _client_options(self) -> dict[str, Any]:
         return {
-            "timeout": _OWN_DEADLINE,
+            "timeout": self._timeout,
             "retries": 0,
             "reconnect_delay": 0,
             "trace_connect": lambda connected: None if connected else self._lost(),
@@ -195,10 +195,9 @@ class ModbusRtuLink(_ModbusLink):
         return LinkError(PORT, f"cannot open {self.name}: {error}; {advice}")
 
 
-def _readable(client: ModbusBaseClient) -> bool:
-    """Something unread before we asked: the peer hung up, or an answer nobody waits for."""
+def _poller(client: ModbusBaseClient) -> select.poll:
     transport = client.ctx.transport
     port = getattr(transport, "sync_serial", None) or transport.get_extra_info("socket")
     poller = select.poll()
     poller.register(port.fileno(), select.POLLIN)
-    return bool(poller.poll(0))
+    return poller

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 from drivers.errors import AnswerError, RefusedError
 
@@ -123,11 +124,7 @@ class RegisterConversation:
         bits: Sequence[bool] = (),
         registers: Sequence[int] = (),
     ) -> ModbusPDU:
-        from pymodbus.pdu import DecodePDU
-
-        request = DecodePDU.pdu_table[function][0](
-            dev_id=unit, address=address, count=count, bits=bits, registers=registers
-        )
+        request = _messages()[function][0](dev_id=unit, address=address, count=count, bits=bits, registers=registers)
         answer = await self._exchange(request, repeatable=function <= READ_INPUT_REGISTERS)
         if answer.isError():
             name = _EXCEPTIONS.get(answer.exception_code, "unknown exception")
@@ -139,6 +136,14 @@ class RegisterConversation:
         if answer.function_code != function:
             raise AnswerError(f"unit {unit} answered function {answer.function_code} to function {function}")
         return answer
+
+
+@cache
+def _messages() -> Any:
+    """Request and answer classes by function code, looked up once: an import statement a request costs more."""
+    from pymodbus.pdu import DecodePDU
+
+    return DecodePDU.pdu_table
 
 
 def _check_echo(answer: ModbusPDU, address: int, echoed: Sequence[int], written: Sequence[int]) -> None:
