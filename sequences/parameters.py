@@ -71,7 +71,7 @@ class Parameter(Strict):
                 word = "below" if sign > 0 else "above"
                 raise FaultError(
                     f"{value!r} is {word} {bound!r}",
-                    f"{value!r} 은(는) {bound!r} {'미만' if sign > 0 else '초과'}입니다",
+                    f"{value!r} 은(는) {'최솟값' if sign > 0 else '최댓값'} {bound!r} 을(를) 벗어납니다",
                     "E-PARAMETER",
                 )
         return value  # type: ignore[no-any-return]
@@ -81,7 +81,7 @@ class Parameter(Strict):
         if _kind(value) != kind or kind in ("truth", "name"):
             raise FaultError(
                 f"{value!r} is no bound for {self.default!r}",
-                f"{value!r} 은(는) {self.default!r} 의 범위가 아닙니다",
+                f"{value!r} 은(는) {self.default!r} 의 한계값으로 쓸 수 없습니다",
                 "E-PARAMETER",
             )
         return parse_quantity(value).value if isinstance(value, str) else float(value)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.analyse_words import RESULTS, SETTLED, WORDS, sentence
+from controller.cli.analyse_words import METALS_KO, RESULTS, SETTLED, WORDS, sentence, why
 from controller.cli.display import clock
 from controller.datafile import DataFile
 from sequences.analysis import TIMES, Differential, Estimate, Evaluation, Limiting, Segments
@@ -118,7 +118,7 @@ class Tables:
                 ohm = result.ohms.get(at)
                 row.append("—" if ohm is None else " ± ".join(in_figures(1e3 * ohm.value, 1e3 * ohm.uncertainty)))
             whys = dict.fromkeys(result.refused.values())
-            row.append("; ".join(whys))
+            row.append("; ".join(why(reason, self._lang) for reason in whys))
             rows.append(row)
         heads = [self.words[word] for word in ("line", "soc", "current", "rested")]
         heads += [self.words["first"] if at == 0 else f"{at:g} s" for at in TIMES]
@@ -185,23 +185,28 @@ class Tables:
         return [self.words[title], str(limiting.cell), self.words[limiting.cause], *shown]
 
     def metals(self, evaluation: Evaluation) -> None:
-        rows = [(symbol, *in_figures(estimate.value, estimate.uncertainty))
+        rows = [(self._metal(symbol), *in_figures(estimate.value, estimate.uncertainty))
                 for symbol, estimate in evaluation.metals.items()]  # fmt: skip
         if rows:
             self._table("metals", ("metals", "value", "uncertainty"), rows, (1, 2))
             for source in dict.fromkeys(str(estimate.detail["source"]) for estimate in evaluation.metals.values()):
                 symbols = [
-                    symbol for symbol, estimate in evaluation.metals.items() if estimate.detail["source"] == source
+                    self._metal(symbol)
+                    for symbol, estimate in evaluation.metals.items()
+                    if estimate.detail["source"] == source
                 ]
                 self._line(f"{self.words['source']} ({', '.join(symbols)}): {source}")
 
     def withheld(self, evaluation: Evaluation) -> None:
         if evaluation.withheld:
             self._line(f"\n{self.words['missing']}")
-            for name, why in evaluation.withheld.items():
-                self._line(f"  {self._title(name)}: {why}")
+            for name, reason in evaluation.withheld.items():
+                self._line(f"  {self._title(name)}: {why(reason, self._lang)}")
 
     # ---- helpers
+
+    def _metal(self, symbol: str) -> str:
+        return METALS_KO.get(symbol, symbol) if self._lang == "ko" else symbol
 
     def _title(self, name: str) -> str:
         return str(getattr(RESULTS[name], self._lang))

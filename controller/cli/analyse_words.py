@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from controller.report_words import Pair
 from sequences.analysis import Defect
+from sequences.measuring.reasons import in_words
 
 DEFECTS = {
     "E-DATA-EMPTY": Pair("there are no data", "데이터가 없음"),
@@ -126,7 +129,8 @@ WORDS = {
         "code": "코드", "times": "횟수", "line": "시작 행", "what": "내용과 처리",
         "segment": "구간", "lines": "행", "duration": "시간", "current": "전류 A", "ended": "종료 V",
         "charge": "충전", "discharge": "방전", "rest": "휴지", "more": "... 그 밖에 {count}개",
-        "sweep": "충전과 방전", "ah": "Ah", "wh": "Wh", "rate": "율", "full": "완전", "from_to": "시작 V ... 종료 V",
+        "sweep": "충전과 방전", "ah": "Ah", "wh": "Wh", "rate": "C-rate", "full": "완전",
+        "from_to": "시작 V ... 종료 V",
         "yes": "예", "no": "아니오", "result": "결과", "value": "값", "uncertainty": "u (k=1)", "unit": "단위",
         "note": "비고", "dcir": "전류 시작 후 시간별 직류저항 (mohm)", "soc": "SOC %",
         "first": "첫 샘플", "rested": "휴지 s", "relaxation": "휴지", "voltage": "V", "drift": "변화 mV/h",
@@ -157,3 +161,29 @@ RESULTS = {
     "cells": Pair("comparison of cells", "셀 비교"),
     "metals": Pair("metals", "금속"),
 }
+
+# why a whole evaluation withholds something; single measurements' reasons are in `sequences.measuring.reasons`
+WITHHELD = (
+    (r"no discharge was seen to run from the upper to the lower voltage limit; .+",
+     "상한 전압에서 하한 전압까지의 방전이 없음; 그 앞의 충전이 데이터에 있거나 전압 한계를 지정해야 함"),
+    (r"no full charge stands before a full discharge", "완전 방전 앞에 완전 충전이 없음"),
+    (r"only the first (\d+) of (\d+) are evaluated", r"\2개 중 처음 \1개만 평가함"),
+    (r"only the first (\d+) rests are evaluated", r"휴지는 처음 \1개만 평가함"),
+    (r"no current began after a rest", "휴지 뒤에 시작된 전류가 없음"),
+    (r"comparing cells needs a full discharge and a current that began after a rest",
+     "셀 비교에는 완전 방전과 휴지 뒤에 시작된 전류가 필요함"),
+    (r"no uninterrupted full discharge was as slow as C/10", "C/10 이하로 끊김 없이 이어진 완전 방전이 없음"),
+    (r"needs the rated capacity and the chemistry; half-cell curves: (.+)",
+     r"정격 용량과 화학계가 필요함; 반쪽 전지 곡선: \1"),
+)  # fmt: skip
+METALS_KO = {"graphite": "흑연"}
+
+
+def why(reason: str, lang: str) -> str:
+    """A reason of the analysis in the reader's language; what nobody translated stays English."""
+    if lang != "ko":
+        return reason
+    for pattern, korean in WITHHELD:
+        if match := re.fullmatch(pattern, reason):
+            return match.expand(korean)
+    return in_words(reason).ko

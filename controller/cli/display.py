@@ -36,7 +36,7 @@ WORDS = {
     "ko": {
         "measurement": "측정 항목", "value": "값", "unit": "단위", "limits": "한계", "verdict": "판정",
         "grade": "등급", "why": "사유", "journal": "저널", "data_file": "데이터 파일", "report": "보고서",
-        "step": "단계", "cell": "셀", "charged": "충전", "discharged": "방전", "marginal": "경계",
+        "step": "스텝", "cell": "셀", "charged": "충전", "discharged": "방전", "marginal": "경계",
         "alarm": "경보", "outcome": "종료 사유",
     },
 }  # fmt: skip

@@ -20,8 +20,9 @@ WORDS = {
         "ready": "nothing is against a start now", "parameters": "parameters",
     },
     "ko": {
-        "step": "단계", "takes": "예상", "longest": "최대", "cells": "셀 V", "limits": "차단 한계",
-        "on": "배터리", "at": "시작", "soc": "SOC", "expected": "예상 {seconds}; {longest} 에 total_time 차단",
+        "step": "스텝", "takes": "예상", "longest": "최대", "cells": "셀 V", "limits": "차단 한계",
+        "on": "배터리", "at": "시작", "soc": "SOC",
+        "expected": "예상 {seconds}; 총 시간(total_time) {longest} 초과 시 차단",
         "people": "작업자 질문 {questions}회, 답변 대기 최대 {time} 별도",
         "moved": "충전 {charged} Ah, 방전 {discharged} Ah",
         "ends": "정상 배터리에서의 결과: {verdict}", "reasons": "지금 시작하면 거부됩니다",

@@ -79,14 +79,14 @@ def _taken(subject: Subject) -> Iterator[Finding]:
     hint = "choose another name", "다른 이름을 쓰십시오"
     for name, index in measurements.items():
         if name in OWN_WORDS:
-            text = f"{name!r} is a word of the language", f"{name!r} 은(는) 언어 자체의 단어입니다"
+            text = f"{name!r} is a word of the language", f"{name!r} 은(는) 레시피 언어의 예약어입니다"
             yield finding("E-NAME-TAKEN", ("measurements", index, "name"), text, hint)
     kinds: dict[str, str] = {}
     for place in subject.places:
         for name, dimension in _variables(place, subject).items():
             path = place.at("into", name) if isinstance(place.step, Python) else place.at("into")
             if name in OWN_WORDS:
-                text = f"{name!r} is a word of the language", f"{name!r} 은(는) 언어 자체의 단어입니다"
+                text = f"{name!r} is a word of the language", f"{name!r} 은(는) 레시피 언어의 예약어입니다"
                 yield finding("E-NAME-TAKEN", path, text, hint)
             elif name in measurements:
                 text = f"{name!r} is the name of a measurement", f"{name!r} 은(는) 측정 항목의 이름입니다"

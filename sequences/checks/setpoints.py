@@ -252,14 +252,14 @@ def _destructive(subject: Subject) -> Iterator[Finding]:
         if charges and (subject.recipe.destructive or subject.emptied):
             text = (
                 f"{place.name}: a destructive recipe does not charge",
-                f"{place.name}: 파괴 레시피에서는 충전할 수 없습니다",
+                f"{place.name}: 방전 폐기용(destructive) 레시피에서는 충전할 수 없습니다",
             )
             hint = "discharge only, or drop `destructive`", "방전만 하거나 `destructive` 를 빼십시오"
             yield finding("E-DESTRUCTIVE", place.at(*charges[0].path), text, hint)
         elif isinstance(step, Call) and step.body.destructive and not subject.recipe.destructive:
             text = (
                 f"{place.name}: calls a destructive recipe, and is not one itself",
-                f"{place.name}: 파괴 레시피가 아닌데 파괴 레시피를 호출합니다",
+                f"{place.name}: 방전 폐기용(destructive)이 아닌 레시피가 방전 폐기용 레시피를 호출합니다",
             )
             hint = "set `destructive: true`", "`destructive: true` 를 쓰십시오"
             yield finding("E-DESTRUCTIVE", place.at("recipe"), text, hint)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from controller.cli.analyse_words import DEFECTS, RESULTS, WORDS, sentence
-from sequences.analysis import Defect
+from controller.cli.analyse_words import DEFECTS, RESULTS, WITHHELD, WORDS, sentence, why
+from sequences.analysis import Defect, evaluation
 from tests.cli.plant import DISCHARGE, REST, Data, Here, as_yaml, recipe
 from tests.sequences.analysis.batteries import Cell, full_cycles, record
 from tests.virtual import Virtual, demo_line, in_virtual_time
@@ -258,3 +259,13 @@ def test_the_exported_file_of_a_run_gives_the_runs_results(here: Here, a_run: Da
 def test_the_runs_own_counters_agree_with_its_file(here: Here, a_run: Data) -> None:
     told = {defect["code"] for defect in here("analyse", a_run["data_file"]["path"], "--json").json["defects"]}
     assert not told & {"W-DATA-COUNTER", "W-DATA-COUNTER-RESET", "W-DATA-GAP", "W-DATA-COLUMN", "E-DATA-SIGN"}
+
+
+def test_every_reason_that_an_evaluation_withholds_something_for_speaks_korean() -> None:
+    source = Path(evaluation.__file__).read_text(encoding="utf-8")
+    withheld = re.findall(r'withheld\["\w+"\] = \(?\s*f?"(.+?)"', source)
+    assert len(withheld) == len(WITHHELD)
+    for text in withheld:
+        filled = re.sub(r"\{[^}]*\}", "7", text)
+        said = next(reason for reason in (filled, f"{filled}the rest") if re.search("[가-힣]", why(reason, "ko")))
+        assert why(said, "en") == said

@@ -131,8 +131,8 @@ def test_a_wrong_option_is_one_line(here: Here, options: tuple[str, ...], said: 
 
 def test_a_plan_in_korean(here: Here) -> None:
     lines = here("plan", "quick_capacity_dcir", *DUT, "--lang", "ko").out.splitlines()
-    assert lines[2].split()[:3] == ["단계", "예상", "최대"]
-    assert lines[-2].endswith("; 10:00:00 에 total_time 차단")
+    assert lines[2].split()[:3] == ["스텝", "예상", "최대"]
+    assert lines[-2].endswith("; 총 시간(total_time) 10:00:00 초과 시 차단")
 
 
 # ------------------------------------------------------------------------------------------------- check in Korean
