@@ -13,15 +13,17 @@ from time import perf_counter
 
 from rich.console import Console
 
-from tests.bench import analysis, battery, daemon, durability, scan, simulators, steps, virtual_day
+from tests.bench import analysis, battery, daemon, durability, links, mqtt, scan, simulators, steps, virtual_day
 from tests.bench.table import Row, show
 
 SUBJECTS = {
     "steps": steps.measured,
     "durability": durability.measured,
     "scan": scan.measured,
+    "links": links.measured,
     "day": virtual_day.measured,
     "daemon": daemon.measured,
+    "mqtt": mqtt.measured,
     "simulators": simulators.measured,
     "battery": battery.measured,
     "analysis": analysis.measured,

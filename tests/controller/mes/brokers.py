@@ -110,7 +110,7 @@ async def running(name: str, directory: Path) -> AsyncIterator[RunningBroker]:
             settings = settings_of(EmbeddedBrokerConfig(), nats)
             yield RunningBroker(settings, kill, nats._start, forget)
         else:
-            text = "allow_anonymous true\npersistence true\nautosave_interval 1"
+            text = "allow_anonymous true\npersistence true\nautosave_interval 1\nmax_queued_messages 100000"
             mosquitto = await stack.enter_async_context(Mosquitto(directory / "mosquitto", text))
 
             async def forget() -> None:

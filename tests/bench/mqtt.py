@@ -1,0 +1,127 @@
+"""How long a command takes to its reply at 64 stations, and what 2,000 results a minute cost, beside a bare echo."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from controller.mes.connection import Connector, MqttClient
+from controller.mes.topics import Topics
+from tests.bench.child import Measured, Say, measure
+from tests.bench.mqtt_line import STATIONS
+from tests.bench.table import Row, problem
+from tests.controller.mes.brokers import LINE, RunningBroker, mes_at, pause, running
+
+BROKERS = {"nats": "embedded NATS", "mosquitto-5": "Mosquitto, MQTT 5"}
+COMMANDS, PER_S, RESULTS_FOR = 1920, 128, 15.0  # 30 commands for each station, two a second each; s of results
+P99_AIM_MS, CPU_AIM = 10.0, 0.20
+
+
+def delivery(broker: str) -> Measured:
+    """Milliseconds from publish to reply (p50, p99), the same for an echo without a line, and the line's CPU."""
+    return asyncio.run(_delivery(broker))
+
+
+async def _delivery(name: str) -> Measured:
+    with tempfile.TemporaryDirectory() as directory:
+        async with running(name, Path(directory)) as broker:
+            echo = await _echo(broker)
+            async with _line(broker, directory) as line:
+                trips = await _commands(broker)
+                async with mes_at(broker.settings):
+                    cost = await _ask(line, f"results {RESULTS_FOR}")
+    return {"p50": _at(trips, 0.5), "p99": _at(trips, 0.99), "echo": _at(echo, 0.5), **cost}
+
+
+async def _commands(broker: RunningBroker) -> list[float]:
+    topics, sent, trips = Topics(LINE), dict[str, float](), list[float]()
+    async with Connector(broker.settings, "commander").connected() as client:
+        await client.subscribe_all(topics.reply("+"))
+        reading = asyncio.create_task(_replies(client, sent, trips))
+        begin = perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(COMMANDS):
+                await pause(max(0.0, begin + number / PER_S - perf_counter()))
+                topic, id = topics.command(STATIONS[number % 64]), f"c{number}"
+                sent[id] = perf_counter()
+                group.create_task(client.publish(topic, json.dumps({"id": id}).encode()))
+        async with asyncio.timeout(30):
+            await reading
+    return trips
+
+
+async def _replies(client: MqttClient, sent: dict[str, float], trips: list[float]) -> None:
+    while len(trips) < COMMANDS:
+        message = await client.received()
+        trips.append(perf_counter() - sent[json.loads(message.payload)["to"]])
+        client.acknowledge(message)
+
+
+async def _echo(broker: RunningBroker, count: int = 300) -> list[float]:
+    """Twice through the broker to ourselves, as a command and its reply go, with nobody behind."""
+    trips = []
+    async with Connector(broker.settings, "echo").connected() as client:
+        await client.subscribe_all("echo")
+        for _ in range(count):
+            begin = perf_counter()
+            for _ in range(2):
+                await client.publish("echo", b"x")
+                client.acknowledge(await client.received())
+            trips.append(perf_counter() - begin)
+    return trips
+
+
+@asynccontextmanager
+async def _line(broker: RunningBroker, directory: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    settings = broker.settings
+    line = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.mqtt_line", directory, str(settings.endpoints[0]), settings.username or "",
+        settings.password or "", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await _ask(line, "")
+        yield line
+    finally:
+        line.kill()
+        await line.wait()
+
+
+async def _ask(line: asyncio.subprocess.Process, question: str) -> dict[str, Any]:
+    assert line.stdin is not None
+    assert line.stdout is not None
+    if question:
+        line.stdin.write(f"{question}\n".encode())
+    async with asyncio.timeout(60):
+        answer: dict[str, Any] = json.loads(await line.stdout.readline())
+    return answer
+
+
+def _at(trips: list[float], share: float) -> float:
+    return 1e3 * sorted(trips)[int(share * (len(trips) - 1))]
+
+
+def measured(say: Say) -> list[Row]:
+    rows = []
+    for broker, title in BROKERS.items():
+        say(f"commands and results through {title}")
+        found = measure("mqtt", "delivery", broker=broker)
+        subject = f"command to reply, 64 stations, {title}"
+        aim, cpu_aim = f"p99 <= {P99_AIM_MS:g} ms", f"<= {CPU_AIM:.0%} of a core"
+        if missing := problem(subject, aim, found):
+            rows.append(missing)
+            continue
+        trip = f"p50 {found['p50']:.1f} ms, p99 {found['p99']:.1f} ms"
+        echo = f"bare echo p50 {found['echo']:.1f} ms"
+        rows.append(Row(subject, trip, echo, found["p50"] / found["echo"], aim, found["p99"] <= P99_AIM_MS))
+        cost = f"{found['cpu']:.1%} of a core, {found['waiting']} waiting"
+        rate = f"{60 * found['results'] / found['seconds']:.0f} results a minute, two events each"
+        met = found["cpu"] <= CPU_AIM and found["waiting"] < 64
+        rows.append(Row(f"results at 2,000 a minute, {title}", cost, rate, None, cpu_aim, met))
+    return rows
