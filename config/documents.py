@@ -272,7 +272,7 @@ _KINDS: dict[str, Words] = {
     "string": Words("text", "텍스트"),
     "int": Words("a whole number", "정수"),
     "float": Words("a number", "숫자"),
-    "bool": Words("true or false", "true 또는 false"),
+    "bool": Words("true or false", "true/false"),
     "list": Words("a list", "목록"),
     "tuple": Words("a list", "목록"),
     "dict": Words("a mapping", "매핑"),
@@ -328,8 +328,9 @@ def _fault(
     """What pydantic complains of at one place: the members of a union each miss a kind of their own."""
     kinds = [kind for complaint in complaints if (kind := _kind(complaint["type"]))]
     if len(kinds) == len(complaints):
-        en, ko = (" or ".join(dict.fromkeys(words)) for words in zip(*kinds, strict=True))
-        return code, location, _at(location, Words(f"must be {en}", f"{ko} 이어야 합니다"))
+        en, ko = (dict.fromkeys(words) for words in zip(*kinds, strict=True))
+        words = Words(f"must be {' or '.join(en)}", f"{' 또는 '.join(ko)}(이)어야 합니다")
+        return code, location, _at(location, words)
     complaint = next(complaint for complaint in complaints if not _kind(complaint["type"]))
     own = complaint.get("ctx", {}).get("error")
     words = getattr(own, "text", None) or _words(complaint, model)
@@ -351,8 +352,8 @@ def _location(document: Document, complaint: Any) -> Location:
 
 def _at(location: Location, words: Speaks) -> Words:
     parts = [str(part) if _SIMPLE.fullmatch(str(part)) else f"{part!r:.60}" for part in location]
-    name = ".".join(parts) or "document"
-    return Words(f"{name}: {words.en}", f"{name}: {words.ko}")
+    name = ".".join(parts)
+    return Words(f"{name or 'document'}: {words.en}", f"{name or '문서'}: {words.ko}")
 
 
 def _kind(complaint: str) -> Words | None:
