@@ -26,6 +26,7 @@ from controller.sparkplug.session import NUMBERS, EdgeNode, Identity, Message, R
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 10.0
+LOOK_AGAIN_S = 5.0
 BURST = 20  # messages, after which others have their turn: a store of hours must not hold up the line
 BURST_PAUSE_S = 0.05
 REFUSALS_EVERY = 1.0  # s of line time between two audit lines of one station, however many refusals they count
@@ -148,6 +149,8 @@ class SparkplugNode:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._take_in(client))
                     group.create_task(self._send(client))
+                    if self.core.identity.host is not None:
+                        group.create_task(self._look_for_host(client))
             except asyncio.CancelledError:
                 self._stopping = True
                 raise
@@ -170,6 +173,13 @@ class SparkplugNode:
                 await _pause(BURST_PAUSE_S)
             else:
                 await self._wake.wait()
+
+    async def _look_for_host(self, client: MqttClient) -> None:
+        """A STATE that a broker lost would leave us waiting for ever: subscribing again brings the retained one."""
+        while True:
+            await _pause(LOOK_AGAIN_S)
+            if self.core.connected and not self.core.born:
+                await client.subscribe_all(self.core.state_topic)
 
     async def _take_in(self, client: MqttClient) -> None:
         while True:

@@ -166,10 +166,11 @@ class EdgeNode:
     def subscriptions(self) -> tuple[str, ...]:
         """Topics to subscribe to with QoS 1, and to see granted, before `subscribed`."""
         topics = (self.identity.topic("NCMD"), self.identity.topic("DCMD", "+"))
-        return topics if self.identity.host is None else (*topics, self._state_topic)
+        return topics if self.identity.host is None else (*topics, self.state_topic)
 
     @property
-    def _state_topic(self) -> str:
+    def state_topic(self) -> str:
+        """Where the primary host says whether it is there."""
         return f"{NAMESPACE}/STATE/{self.identity.host}"
 
     def subscribed(self, t: float) -> None:
@@ -309,7 +310,7 @@ class EdgeNode:
 
     def received(self, topic: str, data: bytes, retained: bool, t: float) -> list[Event]:
         """What a message from outside, come at unix time t, asks of us; never raises, whatever it holds."""
-        if self.identity.host is not None and topic == self._state_topic:
+        if self.identity.host is not None and topic == self.state_topic:
             return self._host_said(data, t)
         if topic == self.identity.topic("NCMD"):
             return self._commanded(None, data, retained, t)

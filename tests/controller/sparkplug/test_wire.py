@@ -19,6 +19,7 @@ from config.line import MesConfig
 from controller.mes.commands import CommandDoor
 from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint, MqttClient
 from controller.mes.requests import CommandMessage, seconds_of
+from controller.sparkplug import node as sparkplug_node
 from controller.sparkplug.node import BirthCounter
 from tests.controller.mes.brokers import RunningBroker, running
 from tests.controller.sparkplug.assertions import CHECKS
@@ -39,19 +40,24 @@ class Host:
 
     client: MqttClient
     heard: list[Packet] = field(default_factory=list)
-    read: int = 0
 
     async def next(self, verb: str, that: Callable[[Packet], bool] = lambda packet: True) -> Packet:
         """The next message of a kind; those before it are in `heard`."""
-        async with asyncio.timeout(60):
-            while True:
-                message = await self.client.received()
-                assert isinstance(message.payload, bytes)
-                packet = Packet("PUBLISH", str(message.topic), message.payload, message.qos, message.retain)
-                self.client.acknowledge(message)
-                self.heard.append(packet)
-                if packet.verb == verb and that(packet):
-                    return packet
+        try:
+            async with asyncio.timeout(60):
+                while True:
+                    packet = await self._received()
+                    if packet.verb == verb and that(packet):
+                        return packet
+        except TimeoutError:
+            raise AssertionError(f"no {verb}; heard {[packet.verb for packet in self.heard]}") from None
+
+    async def _received(self) -> Packet:
+        message = await self.client.received()
+        assert isinstance(message.payload, bytes)
+        self.heard.append(Packet("PUBLISH", str(message.topic), message.payload, message.qos, message.retain))
+        self.client.acknowledge(message)
+        return self.heard[-1]
 
     async def says(self, online: bool, timestamp: int) -> None:
         await self.client.publish(STATE, state(online, timestamp), 1, True)
@@ -191,6 +197,27 @@ async def test_a_broker_and_a_host_that_were_away_get_the_next_number_and_what_t
     assert number > before
     assert has(history, "STARTING")
     assert has(history, "EXECUTE")
+
+
+async def test_a_state_that_the_broker_lost_is_asked_for_again(
+    broker: RunningBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparkplug_node, "LOOK_AGAIN_S", 0.2)
+    lost: list[Packet] = []
+
+    def lose(packet: Packet) -> bool:
+        """The first two of them."""
+        if packet.topic == STATE and packet.told and len(lost) < 2:
+            lost.append(packet)
+            return True
+        return False
+
+    (endpoint,) = broker.settings.endpoints
+    async with tap(endpoint.host, endpoint.port, Trace(), lose) as port, host_at(broker.settings) as host:
+        await host.says(True, 1000)
+        async with living_node(at_port(broker.settings, port), tmp_path, Door(), host=HOST):
+            await host.next("NBIRTH")
+    assert len(lost) == 2
 
 
 # ------------------------------------------------------------------------------------------- commands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -196,8 +196,10 @@ def whole_life() -> Trace:
 
 
 @asynccontextmanager
-async def tap(host: str, port: int, trace: Trace) -> AsyncIterator[int]:
-    """A port that leads to the broker and writes down every packet of MQTT 3.1.1 on its way."""
+async def tap(
+    host: str, port: int, trace: Trace, lose: Callable[[Packet], bool] = lambda packet: False
+) -> AsyncIterator[int]:
+    """A port that leads to the broker and writes down every packet of MQTT 3.1.1 on its way, unless it loses it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, to_broker = await asyncio.open_connection(host, port)
@@ -223,7 +225,10 @@ async def tap(host: str, port: int, trace: Trace) -> AsyncIterator[int]:
                 if byte[0] < 0x80:
                     break
             body = await source.readexactly(length)
-            trace.packets += _packets(head[0], body, told)
+            packets = _packets(head[0], body, told)
+            if any(map(lose, packets)):
+                continue
+            trace.packets += packets
             target.write(head + size + body)
             await target.drain()
 
