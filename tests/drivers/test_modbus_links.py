@@ -335,6 +335,17 @@ async def test_rtu_unplugging() -> None:
         await link.close()
 
 
+async def test_rtu_a_busy_port_is_named_and_not_kept_locked_by_the_failed_attempt() -> None:
+    async with pty_peer(rtu_slave(rtu_frame(1, ANSWER_200))) as pty:
+        owner, other = ModbusRtuLink(pty.port, timeout=TIMEOUT), ModbusRtuLink(pty.port, timeout=TIMEOUT)
+        await owner.open()
+        assert await code_of(other.open()) == "E-LINK-PORT"
+        await owner.close()
+        await other.open()
+        assert await other.read_holding_registers(1, 200, 2) == [200, 201]
+        await other.close()
+
+
 async def test_rtu_behind_a_serial_server() -> None:
     async def slave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(8)

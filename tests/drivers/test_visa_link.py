@@ -197,6 +197,31 @@ async def test_two_tasks_get_their_own_answers() -> None:
         await link.close()
 
 
+async def test_a_silent_instrument_holds_up_none_of_64_others() -> None:
+    """They all have an answer while the silent one's is still awaited: each session has a thread of its own."""
+    async with tcp_peer(answering(EA)) as port:
+        silent, *others = (visa(port, timeout=3600.0) for _ in range(65))
+        await asyncio.gather(*(link.open() for link in (silent, *others)))
+        waiting = asyncio.create_task(silent.query("SILENT?"))
+        assert await asyncio.gather(*(link.query("*IDN?") for link in others)) == ["EA"] * 64
+        assert not waiting.done()
+        await silent.close()
+        assert await code_of(waiting) == "E-LINK-CLOSED"
+        await asyncio.gather(*(link.close() for link in others))
+
+
+async def test_closing_one_link_leaves_the_others_open() -> None:
+    """PyVISA's sessions belong to a resource manager; there is one for the process, and it is never closed."""
+    async with tcp_peer(answering(EA)) as port:
+        first, second = visa(port), visa(port)
+        for link in (first, second):
+            await link.open()
+        await first.close()
+        assert await second.query("*IDN?") == "EA"
+        assert second.reopened == 0
+        await second.close()
+
+
 async def test_cancelling_frees_the_thread_at_once() -> None:
     asked = asyncio.Event()
 

@@ -1,0 +1,303 @@
+"""Questions to instruments over loopback: Evaline's links beside the raw libraries, for 1, 32 and 64 instruments.
+
+The instruments are one process that answers at once, so that the client's side is what is measured. Evaline's links are
+watched, as drivers have them: counted, and sure of who is there. CPU time is of the client's process, all its threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import multiprocessing
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count as counting
+from multiprocessing.connection import Connection
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+from drivers import InstrumentError
+from drivers.links import ModbusTcpLink, VisaLink, watched
+from drivers.roles import Identity
+from tests.bench.child import Measured, Say, interleaved, measure
+from tests.bench.table import Row, problem
+
+QUESTION, ANSWER = "MEAS:ARR?", b"12.345V, 33.3A, 420W\n"
+REGISTERS = 10
+MODBUS_QUESTION = bytes([3, 0, 0, 0, REGISTERS])
+MODBUS_ANSWER = bytes([3, 2 * REGISTERS]) + bytes(2 * REGISTERS)
+COUNTS = (1, 32, 64)
+QUERIES = {1: 3000, 32: 6000, 64: 6000}
+RATE, PACED_FOR, PACED_CPU = 20.0, 4.0, 0.35
+RATIO = 1.3
+TIMEOUT = 2.0
+SILENT_RATIO = 1.5
+SILENT = b"SILENT?\n"
+
+Ask = Callable[[], Awaitable[object]]
+
+
+# ------------------------------------------------------------------------------------------------ the instruments
+
+
+async def _text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while line := await reader.readline():
+        if line != SILENT:
+            writer.write(ANSWER)
+    writer.close()
+
+
+async def _modbus(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            head = await reader.readexactly(7)
+            await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
+            writer.write(head[:4] + (len(MODBUS_ANSWER) + 1).to_bytes(2, "big") + head[6:7] + MODBUS_ANSWER)
+    except asyncio.IncompleteReadError:
+        writer.close()
+
+
+def _instruments(pipe: Connection) -> None:
+    async def serve() -> None:
+        servers = [await asyncio.start_server(kind, "127.0.0.1", 0) for kind in (_text, _modbus)]
+        pipe.send([server.sockets[0].getsockname()[1] for server in servers])
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+@contextmanager
+def _served() -> Iterator[tuple[int, int]]:
+    """The ports of the text and of the Modbus instruments, any number of connections each."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_instruments, args=(there,), daemon=True)
+    process.start()
+    try:
+        text, modbus = here.recv()
+        yield text, modbus
+    finally:
+        process.terminate()
+        process.join()
+
+
+# --------------------------------------------------------------------------------------------------- the clients
+
+
+async def _evaline_visa(text: int, modbus: int) -> Ask:
+    link: Any = watched(VisaLink(f"TCPIP::127.0.0.1::{text}::SOCKET", timeout=TIMEOUT))
+    return await _known(link, functools.partial(link.query, QUESTION))
+
+
+async def _evaline_modbus(text: int, modbus: int) -> Ask:
+    link: Any = watched(ModbusTcpLink("127.0.0.1", modbus, timeout=TIMEOUT))
+    return await _known(link, functools.partial(link.read_holding_registers, 1, 0, REGISTERS))
+
+
+async def _known(link: Any, ask: Ask) -> Ask:
+    async def identify() -> Identity:
+        await ask()
+        return Identity("", "", "", "")
+
+    await link.open()
+    link.expect(await identify(), identify, link.reopened)
+    return ask
+
+
+def _raw_session(port: int) -> Any:
+    import pyvisa
+
+    manager = pyvisa.ResourceManager("@py")
+    return manager.open_resource(
+        f"TCPIP::127.0.0.1::{port}::SOCKET", read_termination="\n", write_termination="\n", timeout=int(1000 * TIMEOUT)
+    )
+
+
+async def _raw_pyvisa(text: int, modbus: int) -> Ask:
+    """From asyncio, a thread an instrument: what anybody does who uses PyVISA in a daemon."""
+    session, loop, thread = _raw_session(text), asyncio.get_running_loop(), ThreadPoolExecutor(1)
+    return lambda: loop.run_in_executor(thread, session.query, QUESTION)
+
+
+async def _raw_pymodbus(text: int, modbus: int) -> Ask:
+    from pymodbus.client import AsyncModbusTcpClient
+
+    client = AsyncModbusTcpClient("127.0.0.1", port=modbus, timeout=TIMEOUT)
+    await client.connect()
+    return lambda: client.read_holding_registers(0, count=REGISTERS)
+
+
+async def _raw_asyncio(text: int, modbus: int) -> Ask:
+    reader, writer = await asyncio.open_connection("127.0.0.1", text)
+
+    async def ask() -> bytes:
+        writer.write(QUESTION.encode() + b"\n")
+        return await reader.readline()
+
+    return ask
+
+
+CLIENTS = {
+    "visa": _evaline_visa,
+    "modbus": _evaline_modbus,
+    "pyvisa": _raw_pyvisa,
+    "pymodbus": _raw_pymodbus,
+    "asyncio": _raw_asyncio,
+}
+
+
+def queries(client: str, instruments: int) -> Measured:
+    """Queries a second, p99 (s) and CPU seconds a query; every instrument is asked again as soon as it has answered."""
+
+    async def run(ports: tuple[int, int]) -> Measured:
+        asks = [await CLIENTS[client](*ports) for _ in range(instruments)]
+        each = QUERIES[instruments] // instruments
+        took: list[float] = []
+
+        async def one(ask: Ask, times: int) -> None:
+            for _ in range(times):
+                began = perf_counter()
+                await ask()
+                took.append(perf_counter() - began)
+
+        await asyncio.gather(*(one(ask, max(5, each // 10)) for ask in asks))  # warm
+        took.clear()
+        began, cpu = perf_counter(), process_time()
+        await asyncio.gather(*(one(ask, each) for ask in asks))
+        wall, cpu = perf_counter() - began, process_time() - cpu
+        return _figures(took, wall, cpu)
+
+    with _served() as ports:
+        return asyncio.run(run(ports))
+
+
+def threads(instruments: int) -> Measured:
+    """As queries() for PyVISA with a thread an instrument and no event loop at all."""
+    with _served() as (text, _):
+        sessions = [_raw_session(text) for _ in range(instruments)]
+        each = QUERIES[instruments] // instruments
+        took: list[float] = []
+
+        def one(session: Any, times: int) -> None:
+            for _ in range(times):
+                began = perf_counter()
+                session.query(QUESTION)
+                took.append(perf_counter() - began)
+
+        with ThreadPoolExecutor(instruments) as pool:
+            list(pool.map(lambda session: one(session, max(5, each // 10)), sessions))
+            took.clear()
+            began, cpu = perf_counter(), process_time()
+            list(pool.map(lambda session: one(session, each), sessions))
+            return _figures(took, perf_counter() - began, process_time() - cpu)
+
+
+def paced(client: str, silent: int) -> Measured:
+    """CPU share and p99 (s) of 64 instruments at 20 Hz each; `silent` of them never answer, yet are asked."""
+
+    async def run(ports: tuple[int, int]) -> Measured:
+        asks = [await CLIENTS[client](*ports) for _ in range(max(COUNTS) - silent)]
+        mutes: list[Any] = [watched(VisaLink(f"TCPIP::127.0.0.1::{ports[0]}::SOCKET")) for _ in range(silent)]
+        took: list[float] = []
+
+        async def one(ask: Ask, phase: float) -> None:
+            for number in counting():
+                await asyncio.sleep(max(0.0, start + (phase + number) / RATE - perf_counter()))  # noqa: TID251
+                began = perf_counter()
+                await ask()
+                took.append(perf_counter() - began)
+
+        async def mute(link: Any) -> None:
+            await link.open()
+            while True:
+                with suppress(InstrumentError):
+                    await link.query(SILENT.decode().strip())
+
+        for ask in asks:
+            await ask()
+        start = perf_counter()
+        tasks = [asyncio.ensure_future(one(ask, index / len(asks))) for index, ask in enumerate(asks)]
+        tasks += [asyncio.ensure_future(mute(link)) for link in mutes]
+        await asyncio.sleep(0.5)  # noqa: TID251
+        took.clear()
+        began, cpu = perf_counter(), process_time()
+        await asyncio.sleep(PACED_FOR)  # noqa: TID251
+        figures = _figures(took, perf_counter() - began, process_time() - cpu)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return figures
+
+    with _served() as ports:
+        return asyncio.run(run(ports))
+
+
+def _figures(took: list[float], wall: float, cpu: float) -> Measured:
+    p50, p99 = np.percentile(took, [50, 99])
+    return {"rate": len(took) / wall, "p50": float(p50), "p99": float(p99), "cpu": cpu / len(took), "share": cpu / wall}
+
+
+# ------------------------------------------------------------------------------------------------------ the rows
+
+ROUNDS, BUDGET = 3, 75.0
+
+
+def measured(say: Say) -> list[Row]:
+    """Rows: each kind of link beside its library for each number of instruments, the paced line, the silent one."""
+    kinds = {"visa": "pyvisa", "modbus": "pymodbus"}
+    works: dict[str, Callable[[], Measured]] = {}
+    for number in COUNTS:
+        for client in CLIENTS:
+            works[f"{client} {number}"] = functools.partial(
+                measure, "links", "queries", client=client, instruments=number
+            )
+        works[f"threads {number}"] = functools.partial(measure, "links", "threads", instruments=number)
+    for silent in (0, 1):
+        works[f"paced {silent}"] = functools.partial(measure, "links", "paced", client="visa", silent=silent)
+    found = interleaved(works, ROUNDS, BUDGET, say)
+    rows = [
+        _beside(kind, library, number, found)
+        for kind, library in (*kinds.items(), ("visa", "threads"), ("visa", "asyncio"))
+        for number in COUNTS
+    ]
+    return [*rows, _paced(found["paced 0"]), _silent(found["paced 0"], found["paced 1"])]
+
+
+def _beside(kind: str, library: str, number: int, found: dict[str, Measured]) -> Row:
+    names = {
+        "pyvisa": "PyVISA from asyncio",
+        "threads": "PyVISA, no loop",
+        "pymodbus": "pymodbus",
+        "asyncio": "streams",
+    }
+    subject = f"a {kind} query beside {names[library]}, {number} instruments"
+    aim = f"at most {RATIO} of its CPU" if library in ("pyvisa", "pymodbus") else "shown"
+    ours, theirs = found[f"{kind} {number}"], found[f"{library} {number}"]
+    if (trouble := problem(subject, aim, ours, theirs)) is not None:
+        return trouble
+    ratio = ours["cpu"] / theirs["cpu"]
+    return Row(subject, _told(ours), _told(theirs), ratio, aim, ratio <= RATIO if aim != "shown" else None)
+
+
+def _told(one: Measured) -> str:
+    return f"{one['rate']:,.0f}/s, p99 {1e3 * one['p99']:.2g} ms, {1e6 * one['cpu']:.0f} us CPU"
+
+
+def _paced(one: Measured) -> Row:
+    subject, aim = f"{max(COUNTS)} VISA instruments at {RATE:g} Hz", f"under {PACED_CPU:.0%} of a core"
+    if (trouble := problem(subject, aim, one)) is not None:
+        return trouble
+    due = max(COUNTS) * RATE
+    told = f"{one['share']:.0%} of a core, p99 {1e3 * one['p99']:.2g} ms"
+    return Row(subject, told, f"{one['rate']:,.0f} of {due:,.0f}/s", None, aim, one["share"] < PACED_CPU)
+
+
+def _silent(without: Measured, with_one: Measured) -> Row:
+    subject, aim = "one silent instrument of 64: p50 and p99 of the others", f"p99 at most {SILENT_RATIO} of without"
+    if (trouble := problem(subject, aim, without, with_one)) is not None:
+        return trouble
+    ratio = with_one["p99"] / without["p99"]
+    told = [f"p50 {1e3 * one['p50']:.2g} ms, p99 {1e3 * one['p99']:.2g} ms" for one in (with_one, without)]
+    return Row(subject, told[0], f"{told[1]} without", ratio, aim, ratio <= SILENT_RATIO)
