@@ -113,3 +113,23 @@ async def test_it_dies_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
         await ended.wait()
     asyncio.get_running_loop().remove_reader(server)
     os.close(server)
+
+
+async def test_a_deaf_server_is_replaced(tmp_path: Path) -> None:
+    """Its port is open and the kernel takes connections; only a message that comes through says that it serves."""
+    async with (
+        EmbeddedBroker(ANY_PORT, tmp_path, probe_every=0.2, probe_within=0.5) as broker,
+        asyncio.TaskGroup() as group,
+    ):
+        supervising = group.create_task(broker.supervise())
+        deaf = broker.pid
+        assert deaf is not None
+        os.kill(deaf, signal.SIGSTOP)
+        async with asyncio.timeout(30):
+            while not broker.restarts:
+                await asyncio.wait({supervising}, timeout=0.05)
+        assert broker.last_error == "the broker ran, but served nobody"
+        assert broker.pid not in (None, deaf)
+        async with client(broker) as mqtt:
+            await mqtt.publish("evaline/x", b"1", qos=1)
+        supervising.cancel()
