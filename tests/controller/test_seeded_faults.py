@@ -144,7 +144,6 @@ def test_the_same_seed_is_the_same_life(tmp_path: Path, short_recipe: Callable[.
     (tmp_path / "line").rename(tmp_path / "kept")
     assert live(tmp_path / "line", 3, short_recipe()) == first
     assert {"pass", "aborted"} <= set(first.verdicts)
-    assert sum(map(len, first.drawn.values())) > 5
 
 
 @pytest.mark.matrix
