@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from sequences.analysis.resistance import MIN_REST, TIMES, Pulse, dc_resistance,
 from sequences.analysis.segments import Segments, Sweep, find_sweeps, last_at_rest
 from sequences.analysis.self_discharge import DAY, RestVoltage, SelfDischarge, from_voltages
 from sequences.analysis.series import resolution
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_ICA_RATE = 0.55  # 1/h: C/2; faster, polarisation smears the peaks
 _STEADY_SHARE = 0.8  # of a sweep's charge that one uninterrupted current has to move
@@ -110,6 +114,14 @@ def _attempt(evaluation: Evaluation, name: str, work: Callable[[], None]) -> Non
         evaluation.withheld[name] = str(error)
 
 
+def _or_none(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | None:
+    """What is worked out, where nobody asks why it is not."""
+    try:
+        return work(*arguments, **named)
+    except UnmeasurableError:
+        return None
+
+
 # ------------------------------------------------------------------------------------------- capacity and energy
 
 
@@ -128,8 +140,8 @@ def _sweeps(segments: Segments, battery: Battery) -> list[SweepResult]:
             middle = (steady[0] + steady[1]) // 2
             rate = abs(float(segments.series.current[middle])) / rated
             if rate <= MAX_ICA_RATE:
-                incremental = _curve(incremental_capacity, segments, steady, battery.cells)
-                differential = _curve(differential_voltage, segments, steady, battery.cells)
+                incremental = _or_none(incremental_capacity, segments.series, *steady, battery.cells)
+                differential = _or_none(differential_voltage, segments.series, *steady, battery.cells)
         full = moved.is_full(segments, sweep, window)
         found.append(SweepResult(sweep, charge, energy, full, rate, steady, incremental, differential))
     return found
@@ -137,15 +149,6 @@ def _sweeps(segments: Segments, battery: Battery) -> list[SweepResult]:
 
 def _full_discharges(evaluation: Evaluation) -> list[SweepResult]:
     return [result for result in evaluation.sweeps if result.full and result.sweep.direction < 0]
-
-
-def _curve(
-    make: Callable[..., Differential], segments: Segments, rows: tuple[int, int], cells: int
-) -> Differential | None:
-    try:
-        return make(segments.series, *rows, cells)
-    except UnmeasurableError:
-        return None
 
 
 def _steady(segments: Segments, sweep: Sweep) -> tuple[int, int] | None:
@@ -248,16 +251,10 @@ def _rests(segments: Segments, battery: Battery, evaluation: Evaluation) -> list
         if len(found) == _LONGEST_STORY:
             evaluation.withheld["relaxation"] = f"only the first {_LONGEST_STORY} rests are evaluated"
             break
-        try:
-            relaxed = relaxation(series, first, last)
-        except UnmeasurableError:
+        relaxed = _or_none(relaxation, series, first, last)
+        if relaxed is None:
             continue
-        spread = None
-        if series.cells is not None:
-            try:
-                spread = cell_spread(series, last_at_rest(series, first, last))
-            except UnmeasurableError:
-                spread = None
+        spread = _or_none(cell_spread, series, last_at_rest(series, first, last))
         found.append(RestResult(first, last, relaxed, spread, _self_discharge(segments, evaluation, first, last)))
     return found
 
@@ -276,12 +273,9 @@ def _self_discharge(segments: Segments, evaluation: Evaluation, first: int, last
         voltage = Estimate(float(series.voltage[row]), reading, "V", ((row, row),))
         return RestVoltage(voltage, float(series.time[row]), degc if math.isfinite(degc) else None)
 
-    for slope in (_slope_at(segments, evaluation, float(series.voltage[last])), None):  # a plateau has no slope to use
-        try:
-            return from_voltages(at(middle), at(last), slope)
-        except UnmeasurableError:
-            continue
-    return None
+    slope = _slope_at(segments, evaluation, float(series.voltage[last]))
+    # a plateau has no slope to use
+    return _or_none(from_voltages, at(middle), at(last), slope) or _or_none(from_voltages, at(middle), at(last))
 
 
 def _slope_at(segments: Segments, evaluation: Evaluation, voltage: float) -> Estimate | None:
