@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ __all__ = [
     "StoredEvent",
 ]
 
+MARKS_WITHIN = 0.1  # s until marks of delivery are written though nothing else happens
 TAIL = 1000  # events checked at every opening; `verify` checks all
 
 _INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -329,7 +331,12 @@ class Journal(JournalReader):
 
     def _write_batch(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._events or self._statements or self._waiters or self._closing)
+            # marks of delivery alone wait for company: losing one costs a repetition, syncing each delays commands
+            until: float | None = None
+            while not (self._events or self._waiters or self._closing) and (until is None or monotonic() < until):
+                if self._statements and until is None:
+                    until = monotonic() + MARKS_WITHIN
+                self._changed.wait(until and until - monotonic())
             self._changed.wait_for(lambda: self._waiters or self._closing, self._tick)
             events, self._events = self._events, []
             statements, self._statements = self._statements, []
