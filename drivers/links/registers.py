@@ -112,7 +112,7 @@ class RegisterConversation:
         answer = await self._ask(function, unit, address, count=count)
         if len(answer.registers) != count:
             raise AnswerError(f"unit {unit}: {len(answer.registers)} registers for the {count} asked at {address}")
-        return [int(register) for register in answer.registers]
+        return list(answer.registers)
 
     async def _ask(
         self,
