@@ -28,6 +28,7 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	for file in recipe line grades dut; do $(BIN)/evaline reference $$file > docs/$$file-reference.md; done
+	$(BIN)/evaline contract --out docs/contract > /dev/null
 
 clean:
 	rm -rf $(VENV) var

@@ -214,11 +214,13 @@ class Engine:
         """Events to the journal, those of a turn as one; they are durable before anything is switched."""
         if not turn.events:
             return
-        if ended := [event for event in turn.events if isinstance(event, StepRecord)]:
+        ended = [event for event in turn.events if isinstance(event, StepRecord)]
+        if ended:
             self._recorder.end()
             self._run.records += ended
         run, now = self._run, self._clock.now()
-        self._journal.append_together([step_event(event, run.station, run.id, now) for event in turn.events])
+        events = [step_event(event, run.station, run.id, now) for event in turn.events]
+        self._journal.append_together(events, self._surroundings.messages_of(ended))
         self._follow_steps()
         self._surroundings.hold_to(self._run)
         with self._clock.hold():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.clock import Clock
 from controller.instruments import Instruments
-from controller.journal import Event, Journal
+from controller.journal import Event, Journal, OutboxMessage
 from controller.run import Run, run_data
 from controller.sampler import Sampler
 from drivers import InstrumentError
@@ -26,6 +26,7 @@ from sequences import (
     Request,
     SetChamber,
     StandStill,
+    StepRecord,
     TakeReadings,
     TakeSpectrum,
     Tell,
@@ -59,6 +60,10 @@ class Surroundings(Protocol):
 
     def tell(self, event: str, values: Mapping[str, tuple[float | None, str]]) -> None:
         """An event for the MES."""
+        ...
+
+    def messages_of(self, ended: Sequence[StepRecord]) -> list[OutboxMessage]:
+        """For the MES: what has ended; to be appended to the journal at once."""
         ...
 
     def stand_still(self, reason: str) -> None:

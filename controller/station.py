@@ -514,6 +514,8 @@ class Station:
         except InstrumentError as error:
             return self._instrument_failed(error)
         while self.state is not State.EXECUTE:  # held while it ended: complete when it is resumed
+            if active.interruption is not None:  # by a sample that the engine itself had asked for
+                return active.interruption
             await self._moved.wait()
         if finish.aborted:
             return Outcome(finish.verdict, "E-STEP-ABORTED", f"{finish.step}: {finish.reason}")
@@ -560,7 +562,8 @@ class Station:
         if (self.state, Command.ABORT) in TRANSITIONS and self.state is not State.STOPPING:
             self._command(Command.ABORT, "evaline", outcome.reason)
         for task in (active.attempt, active.acting):
-            if task is not None and task is not asyncio.current_task():
+            # the engine may be the one that took the sample which ends its run: then it is ended at its next await
+            if task is not None and (task is active.attempt or task is not asyncio.current_task()):
                 task.cancel()
 
     def _on_sample(self, sample: Sample) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.arming import close_contactors
 from controller.clock import Clock
 from controller.instruments import Instruments
-from controller.journal import Event, Journal
+from controller.journal import Event, Journal, OutboxMessage
+from controller.mes.messages import StepCompleted
 from controller.mes.topics import Topics
 from controller.outputs import await_contactor
 from controller.run import Run
 from controller.safety import Safety
 from drivers import InstrumentError
-from sequences import Ask
+from sequences import Ask, StepRecord
 
 
 class AnswerRefusedError(Exception):
@@ -90,6 +91,17 @@ class RunSurroundings:
         message = self._topics.event_message(run.station, "recipe", id, t, body, correlation=order)
         self._journal.append(Event(t, run.station, run.id, f"told.{event}", body), [message])
 
+    def messages_of(self, ended: Sequence[StepRecord]) -> list[OutboxMessage]:
+        """For the MES: what has ended; to be appended to the journal at once."""
+        run = self._run
+        return [
+            self._topics.event_message(
+                run.station, "step", f"{run.id}.step.{record.index}", record.ended, completed(run.id, record),
+                correlation=run.job.order_id or run.id,
+            )
+            for record in ended
+        ]  # fmt: skip
+
     def hold_to(self, run: Run) -> None:
         self._safety.hold_to(run.bounds_now())
 
@@ -103,6 +115,14 @@ class RunSurroundings:
     async def unpark(self) -> None:
         await close_contactors(self._instruments, self._clock)
         self._safety.expect_contactors(closed=True)
+
+
+def completed(run: str, record: StepRecord) -> StepCompleted:
+    """A step that has ended, as the MES is told."""
+    return StepCompleted(
+        run=run, index=record.index, label=record.label, kind=record.kind, seconds=record.ended - record.started,
+        reason=record.reason, complete=record.complete, verdict=record.verdict,
+    )  # fmt: skip
 
 
 def _accepted(ask: Ask, value: Any) -> Any:
