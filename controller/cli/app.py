@@ -237,6 +237,8 @@ def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
 
     console = stdout()
     console.print(answer["line"])
+    for alarm in (answer["mes"] or {}).get("alarms", []):
+        console.print(f"  {alarm['message']} [{alarm['code']}]", highlight=False, markup=False)
     for name, station in answer["stations"].items():
         progress = station["progress"] or {}
         doing = f"  {station['dut']}  {progress.get('step', '')}" if station["run_id"] else ""

@@ -78,7 +78,7 @@ def resend(
     print(json.dumps(answer) if as_json else f"{len(answer['resent'])} messages wait for their delivery again")
 
 
-@broker_app.command()
+@broker_app.command("example")
 def example(
     kind: Annotated[BrokerKind, typer.Option("--for", help="Which broker.")],
     out: Annotated[Path, typer.Option(help="A directory that does not exist yet.")],

@@ -14,8 +14,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from config.line import ExternalBroker
+from controller.cli.app import app
 from controller.journal import Journal
 from controller.mes.acl import Kind, clients, write_example
 from controller.mes.broker import _server
@@ -177,3 +179,12 @@ def test_keys_are_for_their_owner_alone_and_nothing_is_overwritten(tmp_path: Pat
     assert {f"{client.user}.key" for client in clients(LINE)} <= {path.name for path in files}
     with pytest.raises(FileExistsError):
         write_example("nats", tmp_path / "x", LINE, "broker.plant.example", 8883, 1.7e9)
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "nats"])
+def test_the_command_writes_an_example_and_says_what(kind: str, tmp_path: Path) -> None:
+    out = tmp_path / "example"
+    done = CliRunner().invoke(app, ["broker", "example", "--for", kind, "--out", str(out), "--host", "10.0.0.7"])
+    assert done.exit_code == 0, done.output
+    assert sorted(done.output.split()) == sorted(str(path) for path in out.iterdir())
+    assert "mqtts://10.0.0.7:8883" in (out / "line-file.yaml").read_text()
