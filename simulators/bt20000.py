@@ -17,26 +17,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from simulators.ea_events import Event, present
 from simulators.ea_quantities import OutOfRangeError, Quantity
-from simulators.ea_supply import Alarm, EaSupply, RefusedError
+from simulators.ea_supply import EaSupply, RefusedError
 from simulators.world import Source, World
 
 MODEL = "BT 20500-90"
 
-LOCATION_FREE, LOCATION_LOCAL, LOCATION_ETHERNET, LOCATION_TIMED_OUT = 0x00, 0x01, 0x14, 0x1C
-# bits of the device state, register 505
-STATE_OUTPUT, STATE_REMOTE, STATE_SINK, STATE_ALARM, STATE_CAUSE_SINK = 7, 11, 12, 15, 31
 STATE_2_NEGATIVE_VOLTAGE, STATE_2_POLARITY = 7, 12
-STATE_REGULATION = {"off": 0, "CV": 0 << 9, "CC": 2 << 9, "CP": 3 << 9}
-STATE_ALARMS = {
-    Alarm.OVERVOLTAGE: 16,
-    Alarm.OVERCURRENT: 17,
-    Alarm.OVERPOWER: 18,
-    Alarm.SINK_OVERCURRENT: 17,
-    Alarm.SINK_OVERPOWER: 18,
-}
-STATE_EVENTS = {"UVD": 24, "OVD": 25, "UCD": 26, "OCD": 27, "OPD": 28}
 
 
 class AhLimit(StrEnum):
@@ -102,10 +89,10 @@ class AhCounter:
 class Bt20000(EaSupply):
     """The supply with its battery tester mode, in which one signed current charges or discharges up to a voltage."""
 
+    LOCATION_REMOTE = 0x14
+
     def __init__(self, world: World, serial: str) -> None:
         super().__init__(world, serial)
-        self.keep_output_after_remote = False
-        self.keep_alive = False
         self.battery_mode = False
         self.battery_current = 0.0
         self.charge_voltage = 0.0
@@ -116,12 +103,6 @@ class Bt20000(EaSupply):
         self.ah_reset = 0
         self.ah_action = AH_ACTION_NONE
         self.ah_separate = 0
-
-    def leave_remote(self) -> None:
-        if self.keep_output_after_remote:
-            self.remote = False
-        else:
-            super().leave_remote()
 
     # --- battery tester ----------------------------------------------------------------------------------------
 
@@ -196,29 +177,6 @@ class Bt20000(EaSupply):
 
     # --- status ------------------------------------------------------------------------------------------------
 
-    def state(self) -> int:
-        """Register 505: where it is controlled from, what it does, and what is wrong."""
-        bits = {STATE_ALARMS[cause] for cause in self.alarms if isinstance(cause, Alarm)}
-        events = {cause for cause in self.alarms if isinstance(cause, Event)}
-        state = self._location()
-        if self.output_on:
-            at = self.world.terminal()
-            events |= present(self.watches, at)
-            state |= STATE_REGULATION[at.regulation]
-            if at.current < 0:
-                bits.add(STATE_SINK)
-        bits |= {STATE_EVENTS[event.value[-3:]] for event in events}
-        sink_alarms = {Alarm.SINK_OVERCURRENT, Alarm.SINK_OVERPOWER}
-        for bit, on in (
-            (STATE_OUTPUT, self.output_on),
-            (STATE_REMOTE, self.remote),
-            (STATE_ALARM, self.alarms),
-            (STATE_CAUSE_SINK, sink_alarms & self.alarms),
-        ):
-            if on:
-                bits.add(bit)
-        return state | sum(1 << bit for bit in bits)
-
     def state_2(self) -> int:
         """Register 511: the Ah setpoints that are reached, and a voltage of the wrong sign."""
         latched = {cause for cause in self.alarms if isinstance(cause, AhLimit)}
@@ -226,13 +184,6 @@ class Bt20000(EaSupply):
         if self.world.terminal().voltage < 0:
             bits |= {STATE_2_NEGATIVE_VOLTAGE, STATE_2_POLARITY}
         return sum(1 << bit for bit in bits)
-
-    def _location(self) -> int:
-        if self.local:
-            return LOCATION_LOCAL
-        if self.remote:
-            return LOCATION_ETHERNET
-        return LOCATION_TIMED_OUT if self.timed_out else LOCATION_FREE
 
 
 def _between(low: float, high: float, value: float) -> float:

@@ -1,35 +1,23 @@
-"""The Modbus face of the EA BT 20000: functions 1, 3, 5, 6 and 16 on TCP.
+"""The Modbus face of the EA BT 20000: what it has in common with other supplies, and its battery tester, on TCP.
 
 Source: EA programming guide, ModBus chapter, and the register list of BT 20000 KE2.1.1+, as collected in the project's
-instrument notes. A set value of 0xCCCC is 100 % of the nominal value, and so is an actual value, which ends at 125 %.
-Registers of several words have the high one first. Only unit 0 answers; the guide's frame to unit 2 is for one channel
-of a BT 20000 Triple.
-
-Choices where the guide is silent: a coil is read alone; a register can be written only by the function that the list
-gives it and in its whole length (a text may be shorter), anything else has no such address (2) or a wrong length (3);
-addresses in the gaps of the list are refused; refusals come in this order: address, length, access, value, execution.
+instrument notes. Only unit 0 answers; the guide's frame to unit 2 is for one channel of a BT 20000 Triple.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import ClassVar
 
 from simulators.bt20000 import MODEL, AhLimit, Bt20000
-from simulators.ea_events import Action, Event
-from simulators.ea_quantities import OutOfRangeError, Quantity
-from simulators.ea_registers import TEXT_WORDS, Coil, Value, Words, long, percent, single, text, word
-from simulators.ea_supply import Alarm, EaSupply, RefusedError
+from simulators.ea_modbus import KEPT, EaRegisters, choice
+from simulators.ea_registers import Coil, Value
+from simulators.ea_supply import EaSupply
 from simulators.faults import Faults, Texts
-from simulators.modbus import READ_COILS, IllegalAddressError, IllegalValueError, ModbusError, Registers, answer
 from simulators.world import World
 
-USER_TEXT = 171
-REMOTE_COIL = 402
-ACTIONS = (Action.NONE, Action.SIGNAL, Action.WARNING, Action.ALARM)
-
+SOCKET_TIMEOUT = 10889
+FILTER = {436: (0, 1)}
 IDENTITY = {
     1: MODEL,
     21: "EA Elektro-Automatik GmbH & Co. KG",
@@ -38,72 +26,9 @@ IDENTITY = {
     211: "V2.01 16.10.2025",
     231: "V1.0.1",
 }
-SET_VALUES = {
-    498: Quantity.SINK_POWER,
-    499: Quantity.SINK_CURRENT,
-    500: Quantity.VOLTAGE,
-    501: Quantity.CURRENT,
-    502: Quantity.POWER,
-}
-PROTECTIONS = {
-    550: Quantity.VOLTAGE,
-    553: Quantity.CURRENT,
-    556: Quantity.POWER,
-    569: Quantity.SINK_CURRENT,
-    570: Quantity.SINK_POWER,
-}
-EVENTS = {
-    559: Event.UVD,
-    561: Event.OVD,
-    563: Event.UCD,
-    565: Event.OCD,
-    567: Event.OPD,
-    571: Event.SINK_UCD,
-    573: Event.SINK_OCD,
-    575: Event.SINK_OPD,
-}
-LIMITS_HIGH = {
-    9000: Quantity.VOLTAGE,
-    9002: Quantity.CURRENT,
-    9004: Quantity.POWER,
-    9005: Quantity.SINK_POWER,
-    9008: Quantity.SINK_CURRENT,
-}
-LIMITS_LOW = {9001: Quantity.VOLTAGE, 9003: Quantity.CURRENT, 9009: Quantity.SINK_CURRENT}
-# overtemperature, power failure and share bus alarms never happen here
-COUNTERS = (
-    Alarm.OVERVOLTAGE,
-    Alarm.OVERCURRENT,
-    Alarm.OVERPOWER,
-    None,
-    None,
-    Alarm.SINK_OVERCURRENT,
-    Alarm.SINK_OVERPOWER,
-    None,
-)
-# settings that are kept and answered, and change nothing that is simulated; the first choice is the factory's
-KEPT = {408: (0xFFFF, 0xFFFE), 427: (0, 1, 2), 436: (0, 1), 577: (0, 1)}
 
 
-class ExecutionError(ModbusError):
-    """The device cannot do that now."""
-
-    code = 0x04
-
-
-class AccessDeniedError(ModbusError):
-    """Not in remote control, or nothing that can be written."""
-
-    code = 0x07
-
-
-class InLocalError(ModbusError):
-    """The front panel holds the device."""
-
-    code = 0x17
-
-
-class BtInstrument(Registers):
+class BtInstrument(EaRegisters):
     """The battery tester behind its register list."""
 
     FAULTS: ClassVar[Texts] = {
@@ -115,16 +40,7 @@ class BtInstrument(Registers):
 
     def __init__(self, world: World, serial: str) -> None:
         self.device = Bt20000(world, serial)
-        self._full_compliance = False
-        self._user_text = ""
-        self._kept = {address: choices[0] for address, choices in KEPT.items()}
-        self._output_after_power_failure = False
-        self._coils = self._coil_map()
-        self._words = {
-            address + offset: (address, value)
-            for address, value in self._register_map().items()
-            for offset in range(value.size)
-        }
+        super().__init__(self.device, IDENTITY, SOCKET_TIMEOUT, {**KEPT, **FILTER})
 
     @property
     def faults(self) -> Faults:
@@ -148,210 +64,38 @@ class BtInstrument(Registers):
         self.device.power_off()
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
-        """In its Limited compliance with Modbus a coil is answered as the two bytes that would write it."""
-        if unit != 0:
-            return None
-        self.device.traffic()
-        reply = answer(self, pdu)
-        if reply[0] == READ_COILS and not self._full_compliance:
-            return bytes([READ_COILS, 2, 0xFF if reply[2] else 0x00, 0x00])
-        return reply
-
-    # --- functions ---------------------------------------------------------------------------------------------
-
-    def coils(self, address: int, count: int) -> list[bool]:
-        coil = self._coils.get(address)
-        if coil is None or coil.read is None:
-            raise IllegalAddressError
-        if count != 1:
-            raise IllegalValueError
-        return [coil.read()]
-
-    def holding(self, address: int, count: int) -> list[int]:
-        return list(self._read(address, address + count))
-
-    def _read(self, address: int, end: int) -> Iterator[int]:
-        while address < end:
-            if address not in self._words:
-                raise IllegalAddressError
-            start, value = self._words[address]
-            words = value.read()[address - start : end - start]
-            yield from words
-            address += len(words)
-
-    def write_coil(self, address: int, value: bool) -> None:
-        coil = self._coils.get(address)
-        if coil is None:
-            raise IllegalAddressError
-        self._carry_out(lambda: coil.write(value), anyone=address == REMOTE_COIL)
-
-    def write_register(self, address: int, value: int) -> None:
-        self._write(address, [value], alone=True)
-
-    def write_registers(self, address: int, values: Sequence[int]) -> None:
-        self._write(address, values, alone=False)
-
-    def _write(self, address: int, words: Words, alone: bool) -> None:
-        if address not in self._words:
-            raise IllegalAddressError
-        start, value = self._words[address]
-        write = value.write
-        if write is None:
-            raise AccessDeniedError
-        if address != start or value.alone != alone:
-            raise IllegalAddressError
-        if len(words) > value.size or (len(words) < value.size != TEXT_WORDS):
-            raise IllegalValueError
-        self._carry_out(lambda: write(words))
-
-    def _carry_out(self, write: Callable[[], None], anyone: bool = False) -> None:
-        """Change something; all but remote control itself needs remote control."""
-        if self.device.local:
-            raise InLocalError
-        if not (self.device.remote or anyone):
-            raise AccessDeniedError
-        try:
-            write()
-        except OutOfRangeError:
-            raise IllegalValueError from None
-        except RefusedError:
-            raise ExecutionError from None
-
-    # --- the list ----------------------------------------------------------------------------------------------
+        return self.answer(pdu) if unit == 0 else None
 
     def _coil_map(self) -> dict[int, Coil]:
         device = self.device
-        return {
-            REMOTE_COIL: Coil(lambda: device.remote, self._set_remote),
-            405: Coil(lambda: device.output_on, device.switch_output),
-            407: Coil(lambda: self._output_after_power_failure, partial(setattr, self, "_output_after_power_failure")),
-            409: Coil(lambda: False, _no_resistance_mode),
-            411: Coil(None, lambda on: device.acknowledge() if on else None),
-            425: Coil(lambda: device.keep_output_after_remote, partial(setattr, device, "keep_output_after_remote")),
+        return super()._coil_map() | {
             431: Coil(lambda: device.battery_mode, device.set_battery_mode),
             435: Coil(lambda: device.counter.on, device.counter.switch),
             541: Coil(None, lambda on: device.counter.reset() if on else None),
-            10007: Coil(lambda: device.keep_alive, partial(setattr, device, "keep_alive")),
-            10013: Coil(lambda: self._full_compliance, partial(setattr, self, "_full_compliance")),
         }
 
     def _register_map(self) -> dict[int, Value]:
-        """By the address of the first word."""
-        device = self.device
-        values = {
-            0: Value(1, lambda: [0]),
-            151: text(lambda: "9999999999" if "wrong_identity" in self.faults else device.serial),
-            USER_TEXT: text(lambda: self._user_text, self._set_user_text),
-            121: single(lambda: Quantity.VOLTAGE.nominal),
-            123: single(lambda: Quantity.CURRENT.nominal),
-            125: single(lambda: Quantity.POWER.nominal),
-            505: Value(2, lambda: long(device.state())),
-            507: Value(3, self._actual),
-            511: Value(2, lambda: long(device.state_2())),
-            514: Value(3, lambda: [0, 0, self._actual()[0]]),
-            520: Value(8, self._alarm_counts),
-            10800: word(lambda: device.monitor_timeout_s, device.set_monitor_timeout),
-            10801: _choice(lambda: device.monitor_on, lambda on: device.set_monitor(on == 1), 0, 1),
-            10889: word(lambda: device.socket_timeout_s, device.set_socket_timeout),
-            **{address: text(partial(str, words)) for address, words in IDENTITY.items()},
-            **{address: self._kept_word(address, *choices) for address, choices in KEPT.items()},
-        }
-        return values | self._setting_map() | self._battery_map()
-
-    def _setting_map(self) -> dict[int, Value]:
-        """Set values, protections, limits and events, in percent of nominal."""
-        device = self.device
-        values: dict[int, Value] = {}
-        for address, q in SET_VALUES.items():
-            values[address] = percent(q, lambda q: device.levels[q], device.set_level)
-        for address, q in PROTECTIONS.items():
-            values[address] = percent(q, lambda q: device.protections[q], device.set_protection)
-        for address, q in LIMITS_HIGH.items():
-            values[address] = percent(q, lambda q: device.limits[q][1], device.set_limit_high)
-        for address, q in LIMITS_LOW.items():
-            values[address] = percent(q, lambda q: device.limits[q][0], device.set_limit_low)
-        for address, event in EVENTS.items():
-            values |= self._event(address, event)
-        return values
-
-    def _event(self, address: int, event: Event) -> dict[int, Value]:
-        """The threshold of a watched quantity, and in the next register what happens when it is passed."""
-        device, watch = self.device, self.device.watches[event]
-        return {
-            address: percent(event.quantity, lambda _: watch.threshold, lambda _, v: device.set_threshold(event, v)),
-            address + 1: _choice(
-                lambda: ACTIONS.index(watch.action), lambda index: device.set_action(event, ACTIONS[index]), 0, 1, 2, 3
-            ),
-        }
+        return super()._register_map() | self._battery_map()
 
     def _battery_map(self) -> dict[int, Value]:
         """What only the BT 20000 has; floats are volts, amperes and ampere hours."""
         device, counter = self.device, self.device.counter
         return {
-            490: self._float(lambda: device.battery_current, device.set_battery_current),
-            492: self._float(lambda: device.charge_voltage, device.set_charge_voltage),
-            494: self._float(lambda: device.discharge_voltage, device.set_discharge_voltage),
+            490: self.float_of(lambda: device.battery_current, device.set_battery_current),
+            492: self.float_of(lambda: device.charge_voltage, device.set_charge_voltage),
+            494: self.float_of(lambda: device.discharge_voltage, device.set_discharge_voltage),
             530: self._ah_setpoint(AhLimit.CHARGE),
             532: self._ah_setpoint(AhLimit.DISCHARGE),
-            534: self._float(lambda: counter.charged),
-            536: self._float(lambda: counter.discharged),
-            538: _choice(lambda: device.ah_reset, partial(setattr, device, "ah_reset"), 0, 1, 2),
-            539: _choice(lambda: device.ah_action, partial(setattr, device, "ah_action"), 0, 3),
-            542: _choice(lambda: device.ah_separate, partial(setattr, device, "ah_separate"), 0, 1),
-            543: self._float(lambda: counter.delta),
-            9010: self._float(lambda: device.battery_current_limits[1], device.set_battery_current_high),
-            9012: self._float(lambda: device.battery_current_limits[0], device.set_battery_current_low),
+            534: self.float_of(lambda: counter.charged),
+            536: self.float_of(lambda: counter.discharged),
+            538: choice(lambda: device.ah_reset, partial(setattr, device, "ah_reset"), 0, 1, 2),
+            539: choice(lambda: device.ah_action, partial(setattr, device, "ah_action"), 0, 3),
+            542: choice(lambda: device.ah_separate, partial(setattr, device, "ah_separate"), 0, 1),
+            543: self.float_of(lambda: counter.delta),
+            9010: self.float_of(lambda: device.battery_current_limits[1], device.set_battery_current_high),
+            9012: self.float_of(lambda: device.battery_current_limits[0], device.set_battery_current_low),
         }
 
     def _ah_setpoint(self, limit: AhLimit) -> Value:
         device = self.device
-        return self._float(lambda: device.ah_setpoints[limit], lambda value: device.set_ah_setpoint(limit, value))
-
-    def _kept_word(self, address: int, *choices: int) -> Value:
-        return _choice(lambda: self._kept[address], partial(self._keep, address), *choices)
-
-    # --- values ------------------------------------------------------------------------------------------------
-
-    def _float(self, read: Callable[[], float], write: Callable[[float], None] | None = None) -> Value:
-        return single(lambda: math.nan if "nan" in self.faults else read(), write)
-
-    def _actual(self) -> list[int]:
-        """Voltage, current and power at the terminals, without their sign."""
-        if "nan" in self.faults:
-            return [0xFFFF] * 3
-        at = self.device.world.terminal()
-        values = ((at.voltage, Quantity.VOLTAGE), (at.current, Quantity.CURRENT), (at.power, Quantity.POWER))
-        return [min(0xFFFF, round(abs(value) / q.step)) for value, q in values]
-
-    def _alarm_counts(self) -> list[int]:
-        counts = self.device.alarm_counts
-        return [min(0xFFFF, counts[alarm]) if alarm else 0 for alarm in COUNTERS]
-
-    def _set_remote(self, on: bool) -> None:
-        if on:
-            self.device.take_remote()
-        elif self.device.remote:
-            self.device.leave_remote()
-
-    def _set_user_text(self, text: str) -> None:
-        self._user_text = text
-
-    def _keep(self, address: int, word: int) -> None:
-        self._kept[address] = word
-
-
-def _choice(read: Callable[[], int], write: Callable[[int], None], *choices: int) -> Value:
-    """A register that takes some numbers only."""
-
-    def change(number: int) -> None:
-        if number not in choices:
-            raise OutOfRangeError
-        write(number)
-
-    return word(read, change)
-
-
-def _no_resistance_mode(on: bool) -> None:
-    """Resistance control is not simulated: the device stays in UIP."""
-    if on:
-        raise RefusedError("no resistance mode")
+        return self.float_of(lambda: device.ah_setpoints[limit], lambda value: device.set_ah_setpoint(limit, value))

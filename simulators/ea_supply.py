@@ -29,6 +29,20 @@ class Alarm(StrEnum):
     SINK_OVERPOWER = "OPP sink"
 
 
+LOCATION_FREE, LOCATION_LOCAL, LOCATION_TIMED_OUT = 0x00, 0x01, 0x1C
+# bits of the device state, register 505
+STATE_OUTPUT, STATE_REMOTE, STATE_SINK, STATE_ALARM, STATE_CAUSE_SINK = 7, 11, 12, 15, 31
+STATE_REGULATION = {"off": 0, "CV": 0 << 9, "CC": 2 << 9, "CP": 3 << 9}
+STATE_ALARMS = {
+    Alarm.OVERVOLTAGE: 16,
+    Alarm.OVERCURRENT: 17,
+    Alarm.OVERPOWER: 18,
+    Alarm.SINK_OVERCURRENT: 17,
+    Alarm.SINK_OVERPOWER: 18,
+}
+STATE_EVENTS = {"UVD": 24, "OVD": 25, "UCD": 26, "OCD": 27, "OPD": 28}
+
+
 class NotRemoteError(Exception):
     """Only a device in remote control can be changed."""
 
@@ -44,6 +58,8 @@ class RefusedError(Exception):
 class EaSupply:
     """The device at the terminals of a simulated battery. Volts, amperes and watts; positive charges the battery."""
 
+    # where it is controlled from, as register 505 says: Ethernet
+    LOCATION_REMOTE = 0x06
     FAULTS: ClassVar[Texts] = {
         **measured("stuck", "drift", "sign_flip", "polarity_reversed", "open_lead", "range_clip", "overrange"),
         "wrong_identity": "Another serial number.",
@@ -69,6 +85,8 @@ class EaSupply:
         self.monitor_timeout_s = 5
         self.socket_timeout_s = 5
         self.timed_out = False
+        self.keep_output_after_remote = False
+        self.keep_alive = False
         self._last_traffic = world.now()
         self._next_protection_check = math.inf
 
@@ -101,9 +119,10 @@ class EaSupply:
         self._observe()
 
     def leave_remote(self) -> None:
-        """Give control back; the output goes off (factory setting of the state after remote control)."""
+        """Give control back; the output goes off, unless it is set to stay."""
         self.remote = False
-        self._switch(False)
+        if not self.keep_output_after_remote:
+            self._switch(False)
 
     def lock_local(self, local: bool) -> None:
         """What somebody at the front panel does: takes the device, remote control or not."""
@@ -244,6 +263,42 @@ class EaSupply:
         """Clear the alarms whose cause is gone."""
         self.alarms &= self._exceeded()
         self._observe()
+
+    # --- status ------------------------------------------------------------------------------------------------
+
+    def state(self) -> int:
+        """Register 505: where it is controlled from, what it does, and what is wrong."""
+        bits = {STATE_ALARMS[cause] for cause in self.alarms if isinstance(cause, Alarm)}
+        events = {cause for cause in self.alarms if isinstance(cause, Event)}
+        state = self._location()
+        if self.output_on:
+            at = self.world.terminal()
+            events |= present(self.watches, at)
+            state |= STATE_REGULATION[at.regulation]
+            if at.current < 0:
+                bits.add(STATE_SINK)
+        bits |= {STATE_EVENTS[event.value[-3:]] for event in events}
+        sink_alarms = {Alarm.SINK_OVERCURRENT, Alarm.SINK_OVERPOWER}
+        for bit, on in (
+            (STATE_OUTPUT, self.output_on),
+            (STATE_REMOTE, self.remote),
+            (STATE_ALARM, self.alarms),
+            (STATE_CAUSE_SINK, sink_alarms & self.alarms),
+        ):
+            if on:
+                bits.add(bit)
+        return state | sum(1 << bit for bit in bits)
+
+    def state_2(self) -> int:
+        """Register 511."""
+        return 0
+
+    def _location(self) -> int:
+        if self.local:
+            return LOCATION_LOCAL
+        if self.remote:
+            return self.LOCATION_REMOTE
+        return LOCATION_TIMED_OUT if self.timed_out else LOCATION_FREE
 
     def _observe(self) -> None:
         """Something may have changed; for status registers that latch."""

@@ -179,7 +179,7 @@ class RtuFraming:
 
     def feed(self, data: bytes) -> Iterator[Request]:
         self._buffer += data
-        while (length := self._frame_length()) is not None and len(self._buffer) >= length:
+        while (length := rtu_length(self._buffer)) is not None and len(self._buffer) >= length:
             frame = bytes(self._buffer[:length])
             if crc16(frame[:-2]) != frame[-2:]:
                 self._buffer.clear()
@@ -187,20 +187,21 @@ class RtuFraming:
             del self._buffer[:length]
             yield Request(frame[0], frame[1:-2])
 
-    def _frame_length(self) -> int | None:
-        """Bytes of the frame at the head of the buffer; None when it cannot be known yet, or ever."""
-        if len(self._buffer) < 2:
-            return None
-        function = self._buffer[1]
-        if READ_COILS <= function <= WRITE_REGISTER:
-            return 8
-        if function == WRITE_REGISTERS:
-            return 9 + self._buffer[6] if len(self._buffer) > 6 else None
-        # an unknown function: the shortest frame whose CRC fits, so that it can be refused with exception 1
-        for length in range(4, len(self._buffer) + 1):
-            if crc16(self._buffer[: length - 2]) == self._buffer[length - 2 : length]:
-                return length
+
+def rtu_length(buffer: bytearray) -> int | None:
+    """Bytes of the request at the head of a buffer; None when it cannot be known yet, or ever."""
+    if len(buffer) < 2:
         return None
+    function = buffer[1]
+    if READ_COILS <= function <= WRITE_REGISTER:
+        return 8
+    if function == WRITE_REGISTERS:
+        return 9 + buffer[6] if len(buffer) > 6 else None
+    # an unknown function: the shortest frame whose CRC fits, so that it can be refused with exception 1
+    for length in range(4, len(buffer) + 1):
+        if crc16(buffer[: length - 2]) == buffer[length - 2 : length]:
+            return length
+    return None
 
 
 def rtu_frame(unit: int, pdu: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The SCPI face of the EA PSB 10000: LF-terminated text on TCP 5025.
+"""The SCPI face of the EA PSB 10000: LF-terminated text on TCP 5025, where RTU frames are understood too.
 
 Answers carry their unit and as many decimals as make four digits of the nominal value: 500 V nominal gives `380.5V`,
 90 A gives `30.00A`, 30000 W gives `12000W`. Negative current and power is sink mode.
@@ -18,11 +18,13 @@ from functools import partial
 from typing import ClassVar
 
 from simulators.ea_events import Action, Event
+from simulators.ea_modbus import EaRegisters
 from simulators.ea_quantities import PROTECTION_SPAN, SETTING_SPAN, OutOfRangeError, Quantity
 from simulators.ea_supply import Alarm, EaSupply, LocalError, NotRemoteError, RefusedError
 from simulators.faults import Faults, Texts
 from simulators.psb10000 import MODEL, Psb10000
-from simulators.scpi import CommandTable, Handler, MessageFace
+from simulators.psb10000_face import IDENTITY, SOCKET_TIMEOUT, PsbFace
+from simulators.scpi import CommandTable, Handler
 from simulators.world import World
 
 MAX_MESSAGE = 256
@@ -88,6 +90,7 @@ class PsbInstrument:
 
     def __init__(self, world: World, serial: str) -> None:
         self.device = Psb10000(world, serial)
+        self.registers = EaRegisters(self.device, IDENTITY, SOCKET_TIMEOUT)
         self.errors: deque[int] = deque(maxlen=MAX_ERRORS)
         self._event_status = ESR_POWER_ON
         self._enables = {"*ESE": 0, "*SRE": 0}
@@ -105,7 +108,7 @@ class PsbInstrument:
 
     @property
     def idle_timeout_s(self) -> float:
-        return self.device.socket_timeout_s
+        return 0.0 if self.device.keep_alive else self.device.socket_timeout_s
 
     def deadline(self) -> float:
         return self.device.deadline()
@@ -116,8 +119,8 @@ class PsbInstrument:
     def power_off(self) -> None:
         self.device.power_off()
 
-    def face(self) -> MessageFace:
-        return MessageFace(self.message)
+    def face(self) -> PsbFace:
+        return PsbFace(self.message, self.registers)
 
     # --- messages ----------------------------------------------------------------------------------------------
 
