@@ -137,7 +137,7 @@ def new_cell(soc: float) -> Pack:
     return Pack(
         dut=shipped_dut_models()["nmc_1s_60ah"], ageing=Ageing(none, none, none, one), full=full, empty=empty,
         cells=cells, contact_resistance=0.0, insulation=Insulation(1e9, 1e9, 0.0), code_label=None, bms_code="",
-        broken_thermistor=None, defects=(), bms_capacity_ah=5.0, bms_soc_offset=0.0,
+        broken_thermistor=None, open_tap=None, swapped_taps=None, defects=(), bms_capacity_ah=5.0, bms_soc_offset=0.0,
     )  # fmt: skip
 
 
