@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -27,6 +28,7 @@ import yaml
 from config import read_document
 from controller.clock import create_page
 from controller.recipes import LIBRARY
+from tests.contract import assert_outbox_in_contract
 
 DEMO_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
 CODE = "PHE96-004711"
@@ -383,3 +385,6 @@ def a_plant(directory: Path) -> Iterator[Plant]:
     plant = Plant(directory)
     with plant.stack:
         yield plant
+    if plant.journal.exists():
+        with suppress(sqlite3.DatabaseError):  # one that the test has damaged
+            assert_outbox_in_contract(plant.journal)

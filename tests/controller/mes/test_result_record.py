@@ -1,0 +1,129 @@
+"""The result as the MES gets it: what traces it, what failed first, and a signature that checks without our code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from config import LineConfig
+from controller.mes.contract import message_model
+from controller.mes.face import info_of, state_of
+from controller.mes.recipes import recipe_infos
+from controller.mes.signing import Signer
+from controller.recipes import library_ids
+from controller.results import Outcome, bare_result
+from sequences import Verdict
+from tests.contract import assert_in_contract
+from tests.virtual import CODE, Virtual, in_virtual_time
+
+GUIDE = Path(__file__).parents[3] / "docs" / "mes.md"
+Short, LineWith = Callable[..., str], Callable[..., LineConfig]
+
+
+def calibrated(data: dict[str, Any]) -> None:
+    data["stations"]["st01"]["instruments"]["cycler"]["calibration_due"] = "2027-03-31"
+
+
+def run_twice(config: LineConfig, recipe: str) -> list[dict[str, Any]]:
+    async def work(virtual: Virtual) -> list[dict[str, Any]]:
+        results = []
+        for _ in range(2):
+            results.append(await virtual.result(await virtual.start(recipe)))
+            await virtual.until(lambda: virtual.station.state.name in ("COMPLETE", "STOPPED"))
+            await virtual.station.reset("operator")
+        return results
+
+    return in_virtual_time(config, work)
+
+
+def test_a_result_traces_what_it_came_from(line_with: LineWith, short_recipe: Short) -> None:
+    first, second = run_twice(line_with(change=calibrated), short_recipe())
+    assert (first["attempt"], second["attempt"]) == (1, 2)
+    assert first["dut"]["code"] == CODE
+    assert first["order"] is None
+    assert (first["mode"], first["author"], first["job_state"], first["clock"]) == (
+        "LOCAL", "tester", "Ended", "simulated",
+    )  # fmt: skip
+    cycler = first["instruments"]["cycler"]
+    assert (cycler["serial"], cycler["calibration_due"]) == ("2023120002", "2027-03-31")
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in first["traceability"].values())
+    file = Path(first["data_file"]["path"]).read_bytes()
+    assert first["data_file"]["sha256"] == hashlib.sha256(file).hexdigest()
+    assert first["data_file"]["bytes"] == len(file)
+    assert first["failure"] is None
+    hottest = first["measurements"]["temperatureMax"]
+    assert (hottest["comparison"], hottest["unit"], hottest["verdict"]) == ("LE", "degC", "pass")
+    assert [step["index"] for step in first["steps"]] == [0, 1]
+    assert first["steps"][1]["charge_ah"] < 0
+
+
+def test_what_failed_first_is_named(line_with: LineWith, short_recipe: Short) -> None:
+    cold = short_recipe().replace("max: 50 degC", "max: 1 degC")
+    result = run_twice(line_with(), cold)[0]
+    assert result["verdict"] == "fail"
+    assert result["failure"] == {
+        "code": "E-RESULT-LIMIT",
+        "reason": "temperatureMax is fail",
+        "step": None,
+        "measurement": "temperatureMax",
+    }
+
+
+def test_a_run_that_could_not_be_analysed_has_a_signed_result_in_the_contract(tmp_path: Path) -> None:
+    outcome = Outcome(Verdict.ERROR, "E-DAEMON", "the daemon ended while the run was active")
+    for known in ({}, {"recipe": "r", "dut": CODE, "order": "WO-1", "operation": "OP", "mode": "REMOTE"}):
+        record = Signer.of(tmp_path).sign(bare_result("st01-000001", "st01", 0.0, 1.0, outcome, known))
+        data = message_model("result").model_fields["data"].annotation
+        assert data is not None
+        said = data.model_validate(record).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        assert said == record, "it says nothing that is not declared"
+
+
+def test_the_example_of_the_guide_checks_a_result_without_our_code(finished: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(finished)) as connection:
+        ((text,),) = connection.execute("SELECT payload FROM outbox WHERE topic LIKE '%/result'").fetchall()
+        ((key,),) = connection.execute("SELECT body FROM events WHERE kind = 'signing key'").fetchall()
+    named = json.loads(key)
+    info = {"data": {"key": {"key_id": named["key"], "public_key": named["public_key"]}}}
+    script = re.search(r"```python\n(# check_result.py.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
+    assert script is not None
+    assert len(script[1].splitlines()) <= 20
+    (tmp_path / "info.json").write_text(json.dumps(info), encoding="utf-8")
+
+    def check(result: dict[str, Any]) -> tuple[int, str]:
+        (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        arguments = [sys.executable, "-c", script[1], "result.json", "info.json"]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    message = json.loads(text)
+    assert check(message)[1].startswith("run st01-000001: pass, grade ")
+    message["data"]["grade"] = "A+"
+    assert check(message) == (1, "run st01-000001: the signature does not fit the content\n")
+
+
+def test_state_and_info_say_what_the_station_is_and_does(line_with: LineWith, short_recipe: Short) -> None:
+    async def work(virtual: Virtual) -> None:
+        await virtual.start(short_recipe())
+        await virtual.until(lambda: virtual.simulated.world.current < -29)
+        state = state_of(virtual.station)
+        assert (state.state, state.number, state.job_state, state.step) == ("EXECUTE", 6, "Running", "discharge")
+        assert (state.stack_light.green, state.mode, state.dut) == (True, "LOCAL", CODE)
+        info = info_of(virtual.station, recipe_infos(None), virtual.line)
+        assert {recipe.id for recipe in info.recipes} == set(library_ids())
+        assert info.instruments["cycler"].serial == "2023120002"
+        assert info.key == virtual.line.signer.public_key
+        topics = virtual.line.topics
+        for kind, data in (("state", state), ("info", info)):
+            assert_in_contract(topics.retained("st01", kind, virtual.clock.now(), data))  # type: ignore[arg-type]
+        await virtual.station.abort("operator")
+
+    in_virtual_time(line_with(change=calibrated), work)
