@@ -67,11 +67,13 @@ class Listener:
                 self._news.notify_all()
 
     async def told(self, topic: str, **expected: Any) -> Data:
-        """Wait for a message on a topic with these values in it."""
+        """Wait for a message on a topic with these values in its envelope or its data."""
 
         def found() -> Data | None:
             for name, _, payload in self.messages:
-                if name == topic and expected.items() <= payload.items():
+                if name == topic and all(
+                    value in (payload.get(key), payload["data"].get(key)) for key, value in expected.items()
+                ):
                     return payload
             return None
 
