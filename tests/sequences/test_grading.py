@@ -110,7 +110,7 @@ def test_a_rule_on_what_a_recipe_does_not_measure_denies_no_grade() -> None:
     assert grade(RULES, measured(), Verdict.PASS).grade == "A"
 
 
-@pytest.mark.parametrize(("a_month", "expected"), [(0.05, "A"), (0.07, "B"), (0.12, "C"), (0.2, "D")])
+@pytest.mark.parametrize(("a_month", "expected"), [(0.02, "A"), (0.059, "A"), (0.061, "D"), (0.2, "D")])
 def test_where_it_is_measured_it_counts(a_month: float, expected: str) -> None:
     assert grade(RULES, measured({"selfDischarge": a_month}), Verdict.PASS).grade == expected
 
