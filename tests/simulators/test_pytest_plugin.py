@@ -39,7 +39,7 @@ def test_a_mark_with_a_mistake_is_told(pytester: pytest.Pytester) -> None:
         def test_another(evaline_station): ...
         """
     )
-    result = pytester.runpytest_inprocess("-q", "-p", "no:xdist")
+    result = pytester.runpytest_inprocess("-q", "-p", "no:xdist", "-p", "no:asyncio")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*takes keywords only*", "*no simulated station 'st09'; there are: st01*"])
 
