@@ -211,6 +211,27 @@ class InsulationPerVolt(SourceBase):
     during: Annotated[StepName, Field(description="Any step.")]
 
 
+class TwoVoltmeters(SourceBase):
+    """Insulation resistance per volt of nominal voltage of the weaker pole, by the two-voltmeter method.
+
+    UN R100 Annex 5B, ISO 6469-1: from readings with a voltmeter, where a station has no tester. `v_total * 1 V` makes a
+    voltage of a number that the operator was asked for.
+    """
+
+    dimension: ClassVar[str] = "insulation"
+    kind: Literal["two_voltmeters"] = "two_voltmeters"
+    total: Annotated[Formula, Field(description="Voltage between the poles.")]
+    negative: Annotated[Formula, Field(description="Voltage from the negative pole to the chassis.")]
+    positive: Annotated[Formula, Field(description="Voltage from the positive pole to the chassis.")]
+    inserted: Annotated[Formula, Field(description="The higher of the two again, the known resistance beside it.")]
+    known: Annotated[Formula, Field(description="The known resistance.")]
+    reading: Annotated[Formula, Field(description="Standard uncertainty (k = 1) of each voltage.")]
+
+    @property
+    def voltages(self) -> dict[str, Formula]:
+        return {name: getattr(self, name) for name in ("total", "negative", "positive", "inserted", "reading")}
+
+
 class AcResistance(SourceBase):
     """Mean AC resistance that step `measured_in` read."""
 
@@ -298,8 +319,8 @@ class FormulaOf(SourceBase):
 Source = Annotated[
     Capacity | CapacityFade | StateOfHealth | CapacityAtC3 | ConvergedCapacity | Energy | CertifiedEnergy | Efficiency
     | Resistance | ResistanceIncrease | CellResistanceRatio | PowerCapability | CellSpread | WeakestCell
-    | CellLag | SelfDischarge | Slippage | InsulationPerVolt | AcResistance | Spectrum | FastSoh | Degradation | IcaPeak
-    | Metal | TemperatureMax | AtEnd | FormulaOf,
+    | CellLag | SelfDischarge | Slippage | InsulationPerVolt | TwoVoltmeters | AcResistance | Spectrum | FastSoh
+    | Degradation | IcaPeak | Metal | TemperatureMax | AtEnd | FormulaOf,
     Field(discriminator="kind"),
 ]  # fmt: skip
 STEP_KEYS = (

@@ -11,7 +11,7 @@ from sequences.condition import CONSTANTS, SIGNALS
 from sequences.expression import FUNCTIONS, WORDS, Expression
 from sequences.findings import Finding, finding, nearest
 from sequences.flow import Call, Parallel, Path
-from sequences.measurement import AtEnd, FormulaOf, Measurement, PowerCapability
+from sequences.measurement import AtEnd, FormulaOf, Measurement, PowerCapability, TwoVoltmeters
 from sequences.quantity import UNITS, dimension_ko
 from sequences.recipe import sets
 from sequences.step import Check, Inspect, Measure, Prompt, Publish, Python, Role
@@ -238,6 +238,10 @@ def _measurement(measurement: Measurement, path: Path, names: dict[str, str]) ->
             yield from judged(source.value, names, (*path, "from", "value"), "quantity")
         case PowerCapability():
             yield from judged(source.cell_voltage, names, (*path, "from", "cell_voltage"), "voltage")
+        case TwoVoltmeters():
+            for key, formula in source.voltages.items():
+                yield from judged(formula, names, (*path, "from", key), "voltage")
+            yield from judged(source.known, names, (*path, "from", "known"), "resistance")
         case AtEnd() if source.signal not in SIGNALS:
             text = (
                 f"{measurement.name}: there is no signal {source.signal!r}",

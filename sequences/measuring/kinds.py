@@ -29,6 +29,7 @@ KINDS: Mapping[type, Callable[[Samples, Any], Estimate]] = {
     m.SelfDischarge: self_discharge.self_discharge,
     m.Slippage: self_discharge.slippage,
     m.InsulationPerVolt: readings.insulation,
+    m.TwoVoltmeters: readings.two_voltmeters,
     m.AcResistance: readings.ac_resistance,
     m.Spectrum: readings.spectrum,
     m.Metal: readings.metal,

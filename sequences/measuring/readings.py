@@ -11,7 +11,7 @@ from sequences import analysis
 from sequences.analysis import Estimate, fit_spectrum, metals, per_volt
 from sequences.analysis.estimate import ROOT_12
 from sequences.analysis.series import resolution
-from sequences.measurement import AcResistance, AtEnd, InsulationPerVolt, Metal, Spectrum, TemperatureMax
+from sequences.measurement import AcResistance, AtEnd, InsulationPerVolt, Metal, Spectrum, TemperatureMax, TwoVoltmeters
 from sequences.measuring.samples import Array, MissingError, Samples
 from sequences.record import StepRecord
 from sequences.view import RATE_WINDOW
@@ -35,6 +35,14 @@ def insulation(s: Samples, source: InsulationPerVolt) -> Estimate:
     if not math.isfinite(found.value):
         raise MissingError("the insulation is above what was measured", "절연저항이 측정 범위를 넘음")
     return replace(per_volt(found, s.dut.nominal_voltage), detail={"kohm": found.value / 1e3})
+
+
+def two_voltmeters(s: Samples, source: TwoVoltmeters) -> Estimate:
+    volts = {name: s.worked_out(formula) for name, formula in source.voltages.items()}
+    reading = volts.pop("reading")
+    found = analysis.two_voltmeters(**volts, known=s.worked_out(source.known), voltage_uncertainty=reading)
+    detail = {"kohm": found.value / 1e3, "weaker_pole": found.detail["weaker_pole"]}
+    return replace(per_volt(found, s.dut.nominal_voltage), detail=detail)
 
 
 def ac_resistance(s: Samples, source: AcResistance) -> Estimate:

@@ -112,6 +112,27 @@ def test_measurements_whose_steps_fit_are_sound(kind: str, source: Data, library
     assert sound(recipe(*STEPS, measurements=[measurement(kind, **source), COUNTED], safety=safety))
 
 
+def test_readings_of_a_voltmeter_are_voltages_of_what_was_asked() -> None:
+    prompt = {
+        "step": "prompt",
+        "name": "p",
+        "answer": "number",
+        "text": {"en": "V?", "ko": "V?"},
+        "into": "v",
+        "max_time": "5 min",
+    }
+    readings = dict.fromkeys(("total", "negative", "positive", "inserted"), "v * 1 V") | {"reading": "10 mV"}
+    whole = readings | {"known": "200 kohm"}
+    assert sound(recipe(prompt, measurements=[measurement("two_voltmeters", **whole)]))
+    for key, wrong, code in (
+        ("total", "v", "E-EXPR-UNIT"),
+        ("known", "1 V", "E-EXPR-UNIT"),
+        ("inserted", "w * 1 V", "E-EXPR-NAME"),
+    ):
+        found_ = found(recipe(prompt, measurements=[measurement("two_voltmeters", **whole | {key: wrong})]))
+        assert found_[code].path == ("measurements", 0, "from", key)
+
+
 def test_a_state_of_charge_is_counted_with_a_capacity_that_is_measured() -> None:
     at_half = measurement("resistance", pulse="pulse", at="10 s", soc="50 %")
     finding = one(recipe(*STEPS, measurements=[at_half]))

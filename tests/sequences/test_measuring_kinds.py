@@ -341,6 +341,25 @@ def looked(kind: str, **readings: tuple[float | None, ...]) -> RunData:
     return Bench().does("look", 0, 100, kind=kind, readings=readings).data()
 
 
+VOLTMETER: dict[str, Any] = {
+    "kind": "two_voltmeters", "total": "total * 1 V", "negative": "negative * 1 V", "positive": "100 V",
+    "inserted": "200 V", "known": "200 kohm", "reading": "0.1 V",
+}  # fmt: skip
+
+
+def test_two_voltmeters_give_the_insulation_of_the_weaker_pole() -> None:
+    found = one(looked("rest"), **VOLTMETER | {"total": "400 V", "negative": "300 V"})
+    ohm = 200e3 * 400 * (1 / 200 - 1 / 300)  # UN R100 Annex 5B
+    assert found.value == pytest.approx(ohm / DUT.nominal_voltage)
+    assert found.as_json()["unit"] == "ohm/V"
+    assert found.detail == {"kohm": pytest.approx(ohm / 1e3), "weaker_pole": "positive"}
+    assert found.uncertainty is not None
+    assert 0 < found.uncertainty < 0.01 * found.value
+    contradicting = one(looked("rest"), **VOLTMETER | {"total": "400 V", "negative": "150 V"})
+    assert contradicting.value is None
+    assert "did not lower the voltage" in str(contradicting.detail["missing"])
+
+
 def test_a_spectrum_gives_its_circuit_back() -> None:
     f = np.geomspace(0.05, 1000, 30)
     w = 2 * np.pi * f
@@ -453,6 +472,7 @@ EVERY: dict[str, dict[str, Any]] = {
     "self": {"kind": "self_discharge", "first": "rest_full", "second": "rest_empty"},
     "slippage": SLIPPAGE,
     "insulation": {"kind": "insulation", "during": "arrival"},
+    "voltmeters": VOLTMETER,
     "acir": {"kind": "ac_resistance", "measured_in": "arrival"},
     "spectrum": {"kind": "spectrum", "eis": "arrival", "of": "r0"},
     "fast": {"kind": "fast_soh", "pulse": "discharge", "charge": "charge", "rest": "rest_full"},
