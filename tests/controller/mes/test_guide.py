@@ -22,7 +22,7 @@ from controller.mes.face import Face
 from controller.mes.messages import Mode
 from controller.mes.publisher import Publisher, settings_of
 from tests.controller.conftest import DISCHARGE, REST
-from tests.independent import node_package
+from tests.independent import node_package, program
 from tests.virtual import virtual_line
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "mes.md").read_text(encoding="utf-8")
@@ -89,3 +89,32 @@ async def test_the_example_starts_an_order_and_stores_its_result(
         result = virtual.station.last_result
         assert result is not None
         assert (result["order"]["id"], result["mode"]) == ("WO-7", "REMOTE")
+
+
+async def test_the_command_line_of_the_guide_is_answered(line_with: Callable[..., LineConfig], tmp_path: Path) -> None:
+    program("mosquitto_pub", "mosquitto-clients")
+    found = re.search(r"# hold it\n(.*?)```", GUIDE, re.S)
+    assert found is not None
+    config, clock = line_with(change=lambda data: data.update(broker={"kind": "embedded", "port": 0})), PacedClock()
+    assert isinstance(config.broker, EmbeddedBrokerConfig)
+    async with EmbeddedBroker(config.broker, tmp_path) as broker, virtual_line(clock, config) as virtual:
+        line = virtual.line
+        door = CommandDoor(line.stations, line.orders, line.journal, line.topics, clock, config.mes)
+        publisher = Publisher(
+            line.journal, settings_of(config.broker, broker), line.topics, clock.now, config.broker, door
+        )
+        running = asyncio.create_task(publisher.run())
+        try:
+            assert await publisher.drained(60)
+            text = found[1].replace("18830", str(broker.port)).replace("var/broker", str(tmp_path / "broker"))
+            shell = await asyncio.create_subprocess_exec("bash", "-ec", text)
+            assert await shell.wait() == 0
+            async with asyncio.timeout(60):
+                with line.journal.commits() as committed:
+                    while not (commands := line.journal.events(kind="command")):
+                        await committed.wait()
+                        committed.clear()
+            assert (commands[0].body["command"], commands[0].body["codes"]) == ("hold", ["E-STATE"]), "nothing runs"
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
