@@ -179,7 +179,7 @@ def test_a_port_in_use_is_named_with_what_to_change(plant: Plant) -> None:
 
 
 def test_a_missing_password_file_of_a_broker_is_one_line(plant: Plant) -> None:
-    broker = {"kind": "external", "host": "127.0.0.1", "username": "mes", "password_file": "absent"}
+    broker = {"kind": "external", "url": "mqtt://127.0.0.1", "username": "mes", "password_file": "absent"}
     plant.command("serve", "--config", plant.write_line(lambda line: line.update(broker=broker))).says(
         3, "evaline: absent: cannot be read: No such file or directory [E-FILE]"
     )
