@@ -191,7 +191,7 @@ def hold_cells(cycler: NewareBts, world: World, now: Callable[[], float]) -> Non
         channel.forget()
         bench = bench_of(world.pack, cell, now, world.ambient_degc)
         if isinstance(channel.world, Leads):
-            channel.world.world = bench
+            channel.world.connect(bench)
         else:
             channel.world = bench
 

@@ -319,10 +319,9 @@ class Pending:
 
     def passed(self, answer: bytes) -> bytes:
         """What arrives at this moment, when this answer is sent."""
-        delay = self._board.delay_s
-        if not delay and not self._queue:
+        if not self._board.active and not self._queue:
             return answer
-        now = self._now()
+        delay, now = self._board.delay_s, self._now()
         if answer:
             self._queue.append((max([now + delay, *(at for at, _ in self._queue[-1:])]), answer))
         arrived = [data for at, data in self._queue if at <= now]

@@ -29,20 +29,33 @@ class Leads:
     """A `World` to the device at their end; all but the readings below is the world's own."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
-        self.now = world.now
+        self._borrowed: set[str] = set()
+        self.connect(world)
         self.board: FaultBoard | None = None
         self._frozen: dict[tuple[float, str], Reading] = {}
         self._clipped: dict[tuple[float, str], float] = {}
 
+    def connect(self, world: World) -> None:
+        """Lead to this world from now on."""
+        self.world = world
+        self.now = world.now
+        for name in self._borrowed:
+            delattr(self, name)
+        self._borrowed.clear()
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.world, name)
+        found = getattr(self.world, name)
+        if callable(found):
+            # methods are borrowed for good, since they are asked for at every scan
+            self._borrowed.add(name)
+            setattr(self, name, found)
+        return found
 
     # --- readings ----------------------------------------------------------------------------------------------
 
     def terminal(self) -> Terminal:
         at = self.world.terminal()
-        if not self._faulty:
+        if self.board is None or self.board.active.isdisjoint(KINDS):
             return at
         voltage = self._seen("voltage", "terminal voltage", at.voltage)
         current = self._seen("current", "terminal current", at.current)
@@ -87,10 +100,6 @@ class Leads:
         return float(self._seen("temperature", "own", true))
 
     # --- what is wrong with them -------------------------------------------------------------------------------
-
-    @property
-    def _faulty(self) -> bool:
-        return self.board is not None and not self.board.active.isdisjoint(KINDS)
 
     def _seen(self, sort: str, name: str, value: Reading) -> Reading:
         board = self.board

@@ -79,13 +79,13 @@ class TextConversation:
 
     def unasked(self) -> bytes:
         """What the instrument says by itself; a wire that is cut at that moment loses it."""
+        self._port.timeline.catch_up()
         said = self._said()
         if not said or self._port.board.unreachable:
             return b""
         return self._wire.exchange(lambda: said, self._port.device.terminator)
 
     def _said(self) -> bytes:
-        self._port.timeline.catch_up()
         if self._port.device is not self._device:
             # it was started again, and knows nothing of the half of a line that it was sent before
             self._device = self._port.device
@@ -130,7 +130,7 @@ class PortState(Generic[Device]):
     def _check_reachable(self) -> None:
         """For memory links, which have no other address."""
         self.timeline.catch_up()
-        if self.moved:
+        if self.board.active and self.moved:
             raise HangupError("moved by a simulated fault")
 
     @property
