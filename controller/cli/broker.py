@@ -90,6 +90,8 @@ def example(
     from controller.clock import PacedClock
     from controller.mes.acl import write_example
 
-    line = load_line(config).line
-    for path in write_example(kind.value, out, line, host, port, PacedClock().now()):
+    line = load_line(config)
+    # an edge node with a broker of its own is no client of this one
+    sparkplug = None if line.sparkplug is None or line.sparkplug.broker is not None else line.sparkplug
+    for path in write_example(kind.value, out, line.line, host, port, PacedClock().now(), sparkplug):
         print(path)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from config.line import LineIdentity
+from config.line import LineIdentity, SparkplugConfig
 
 Kind = Literal["mosquitto", "nats"]
 
@@ -33,21 +33,32 @@ class Client:
     subscribe: tuple[str, ...]
 
 
-def clients(line: LineIdentity) -> tuple[Client, ...]:
-    """The line itself, the MES, and somebody who only looks."""
+def clients(line: LineIdentity, sparkplug: SparkplugConfig | None = None) -> tuple[Client, ...]:
+    """The line itself, the MES, somebody who only looks, and with Sparkplug its host application."""
     root = f"{line.enterprise}/{line.site}/{line.area}/{line.name}"
     stations = f"{line.enterprise}/+/+/+/+"
     own = ("connection", "orders", "wip", "totals")
     said = ("info", "state", "event/+", "result", "cmd/reply", "telemetry")
     publish = tuple(f"{root}/{name}" for name in own) + tuple(f"{root}/+/{name}" for name in said)
-    return (
-        Client(f"line-{line.name}", publish, (f"{root}/+/cmd", f"{root}/+/result/ack")),
+    hear: tuple[str, ...] = (f"{root}/+/cmd", f"{root}/+/result/ack")
+    others = (
         Client("mes", (f"{stations}/cmd", f"{stations}/result/ack"), (f"{line.enterprise}/#",)),
         Client("viewer", (), (f"{line.enterprise}/#",)),
     )
+    if sparkplug is not None:
+        group, node = f"spBv1.0/{sparkplug.group_id}", sparkplug.edge_node_id
+        publish += tuple(f"{group}/{kind}/{node}" for kind in ("NBIRTH", "NDATA", "NDEATH"))
+        publish += tuple(f"{group}/{kind}/{node}/+" for kind in ("DBIRTH", "DDATA", "DDEATH"))
+        states = f"spBv1.0/STATE/{sparkplug.primary_host or '+'}"
+        hear += (f"{group}/NCMD/{node}", f"{group}/DCMD/{node}/+", states)
+        others += (Client("sparkplug-host", (f"{group}/NCMD/+", f"{group}/DCMD/+/+", states), ("spBv1.0/#",)),)
+    return (Client(f"line-{line.name}", publish, hear), *others)
 
 
-def write_example(kind: Kind, directory: Path, line: LineIdentity, host: str, port: int, now: float) -> list[Path]:
+def write_example(
+    kind: Kind, directory: Path, line: LineIdentity, host: str, port: int, now: float,
+    sparkplug: SparkplugConfig | None = None,
+) -> list[Path]:  # fmt: skip
     """A broker's configuration for this line, with a certificate authority to try it out; returns the files written.
 
     `host` is the broker's name or address, as its clients call it; `now` (unix seconds) begins the certificates.
@@ -55,7 +66,7 @@ def write_example(kind: Kind, directory: Path, line: LineIdentity, host: str, po
     """
     directory = directory.resolve()
     directory.mkdir(parents=True)
-    people = clients(line)
+    people = clients(line, sparkplug)
     written = _certificates(directory, host, [client.user for client in people], now)
     texts = {"mosquitto": _mosquitto, "nats": _nats}[kind](directory, host, port, people)
     url = f"mqtts://{host}:{port}"
@@ -143,8 +154,8 @@ authorization {{
 
 
 def _subjects(topic: str) -> list[str]:
-    """NATS's names for an MQTT topic filter; `#` takes the level above as well."""
-    subject = topic.replace("/", ".").replace("+", "*")
+    """NATS's names for an MQTT topic filter: a dot in a level becomes `//`, and `#` takes the level above as well."""
+    subject = topic.replace(".", "//").replace("/", ".").replace("..", "//").replace("+", "*")
     return [subject.removesuffix(".#"), subject.removesuffix("#") + ">"] if topic.endswith("/#") else [subject]
 
 

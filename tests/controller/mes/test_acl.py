@@ -16,7 +16,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from config.line import ExternalBroker
+from config.line import ExternalBroker, SparkplugConfig
 from controller.cli.app import app
 from controller.journal import Journal
 from controller.mes.acl import Kind, clients, write_example
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(120)
 TOPICS = Topics(LINE)
 NUMBERS = itertools.count()
 OTHER = TOPICS.command("st01").replace("line1", "line2")
+NODE = SparkplugConfig(group_id="plant", edge_node_id="line1")
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Example:
 @pytest.fixture(params=["mosquitto", "nats"])
 async def example(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Example]:
     directory, port = tmp_path / "example", free_port()
-    write_example(request.param, directory, LINE, "127.0.0.1", port, time.time())  # noqa: TID251
+    write_example(request.param, directory, LINE, "127.0.0.1", port, time.time(), NODE)  # noqa: TID251
     example = Example(request.param, directory, port)
     async with AsyncExitStack() as stack:
         if request.param == "mosquitto":
@@ -140,6 +141,26 @@ async def test_a_line_cannot_read_the_commands_of_another(example: Example) -> N
         await mes.publish(OTHER, b"not ours")
         await mes.publish(TOPICS.command("st01"), b"ours")
         assert await heard(line) == b"ours"
+
+
+async def test_an_edge_node_speaks_for_itself_and_only_its_host_commands_it(example: Example) -> None:
+    async with example.client("line-line1") as line, example.client("sparkplug-host") as host:
+        await line.subscribe_all("spBv1.0/plant/NCMD/line1", "spBv1.0/plant/DCMD/line1/+", "spBv1.0/STATE/+")
+        await host.subscribe_all("spBv1.0/plant/#")
+        for topic in ("spBv1.0/plant/NBIRTH/line1", "spBv1.0/plant/DDATA/line1/st01"):
+            await line.publish(topic, topic.encode(), 0)
+            assert await heard(host) == topic.encode()
+        for topic in ("spBv1.0/plant/NCMD/line1", "spBv1.0/plant/DCMD/line1/st01", "spBv1.0/STATE/scada"):
+            await host.publish(topic, topic.encode())
+            assert await heard(line) == topic.encode()
+    async with example.client("line-line1") as line, example.client("sparkplug-host") as host:
+        await host.subscribe_all("spBv1.0/plant/+/+")
+        async with example.client("mes") as mes:
+            await refused(mes, "spBv1.0/plant/NCMD/line1")
+        async with example.client("line-line1") as forger:
+            await refused(forger, "spBv1.0/plant/NDATA/line2")
+        await line.publish("spBv1.0/plant/NDATA/line1", b"last", 0)
+        assert await heard(host) == b"last"
 
 
 async def test_nobody_is_let_in_without_a_certificate_of_this_authority(example: Example, tmp_path: Path) -> None:
