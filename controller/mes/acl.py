@@ -41,7 +41,7 @@ def clients(line: LineIdentity, sparkplug: SparkplugConfig | None = None) -> tup
     said = ("info", "state", "event/+", "result", "cmd/reply", "telemetry")
     publish = tuple(f"{root}/{name}" for name in own) + tuple(f"{root}/+/{name}" for name in said)
     hear: tuple[str, ...] = (f"{root}/+/cmd", f"{root}/+/result/ack")
-    others = (
+    others: tuple[Client, ...] = (
         Client("mes", (f"{stations}/cmd", f"{stations}/result/ack"), (f"{line.enterprise}/#",)),
         Client("viewer", (), (f"{line.enterprise}/#",)),
     )
