@@ -13,7 +13,7 @@ from typing import Any, Literal
 from config import DocumentError, DutModel
 from controller.engine import HOLD_BEGAN, HOLD_ENDED
 from controller.journal import JournalReader, RunSummary, StoredEvent
-from controller.journal_format import canonical
+from controller.journal_format import COVERS, canonical
 from controller.mes.messages import Mode
 from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of
@@ -197,7 +197,7 @@ def _left_run(journal: JournalReader, summary: RunSummary, models: Mapping[str, 
     story = [told for event in since_restart if (told := told_by(event)) is not None]
     finish, how = _replay(run, story, anew=restart is not None)
     run.records += [told for told in story if isinstance(told, StepRecord)]
-    run.alarms += [event.body for event in history if event.kind == "alarm"]
+    run.alarms += [_without_covers(event.body) for event in history if event.kind == "alarm"]
     for event in since_restart:
         if event.kind == MEASURED:
             run.interim |= {name: value and Measured(**value) for name, value in event.body["measurements"].items()}
@@ -207,6 +207,11 @@ def _left_run(journal: JournalReader, summary: RunSummary, models: Mapping[str, 
         raise NotTakenUpError("the clock stands before its newest records")
     told_events = sum(event.kind.startswith("told.") for event in history)
     return LeftRun(run, request, how, finish, position, newest[1] if newest else {}, told_events)
+
+
+def _without_covers(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As it was appended: the digests in it are the journal's own."""
+    return {key: value for key, value in body.items() if key != COVERS}
 
 
 def _refuse_what_was_ending(history: list[StoredEvent]) -> None:
