@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 # refused, and wrong as it was asked for; anything else is 1
-EXIT_CODES = dict.fromkeys(("E-STATE", "E-STATION", "E-ANSWER-REFUSED", "E-OUTBOX-MESSAGE", "E-INSTRUMENT-BUSY"), 4) | dict.fromkeys(
-    ("E-INSTRUMENT-NAME", "E-INSTRUMENT-REQUEST"), 3
-)
+EXIT_CODES = dict.fromkeys(
+    ("E-STATE", "E-STATION", "E-ANSWER-REFUSED", "E-OUTBOX-MESSAGE", "E-INSTRUMENT-BUSY"), 4
+) | dict.fromkeys(("E-INSTRUMENT-NAME", "E-INSTRUMENT-REQUEST"), 3)
 TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 
 

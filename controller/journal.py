@@ -344,7 +344,7 @@ class Journal(JournalReader):
             self._busy = bool(events or statements)
             outbox_head = self._outbox_seq
             if not self._busy and not self._served:
-                return False
+                return not self._closing
         if self._busy:
             self._commit(events, statements)
         with self._changed:

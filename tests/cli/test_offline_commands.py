@@ -48,7 +48,7 @@ def test_the_shell_completes_commands() -> None:
     assert script.code == 0
     assert "complete -o default -F _evaline_completion evaline" in script.out
     completed = evaline_in({"_EVALINE_COMPLETE": "complete_bash", "COMP_WORDS": "evaline s", "COMP_CWORD": "1"})
-    assert completed.out.split() == ["serve", "status", "stop", "simulate", "safe-state", "schema"]
+    assert completed.out.split() == ["serve", "status", "stop", "safe-state", "schema", "simulate", "simulated"]
 
 
 # -------------------------------------------------------------------------------------------------------- check
