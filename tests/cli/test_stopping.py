@@ -147,5 +147,7 @@ def assert_orphan_has_its_result(plant: Plant, run: str) -> None:
     assert result["verdict"] == "error"
     assert result["outcome"] == {"code": "E-DAEMON", "reason": "the daemon ended while the run was active"}
     assert plant.daemon.end().code == 0
-    assert [event["event"] for event in events_in(plant.daemon.err)] == ["ready", "stopped"]
+    said = [event["event"] for event in events_in(plant.daemon.err)]
+    # after a daemon that ran faster than the wall
+    assert [event for event in said if not event.startswith("line time goes on")] == ["ready", "stopped"]
     assert plant.command("journal", "verify", plant.journal).code == 0
