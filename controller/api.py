@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from controller.api_outbox import outbox_routes
-from controller.instrument_api import instrument_routes
+from controller.instruments.api import instrument_routes
 from controller.line import Line
 from controller.mes.messages import Mode
 from controller.plan import plan_body

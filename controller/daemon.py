@@ -26,6 +26,7 @@ from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from config.line import ExternalBroker, HttpConfig, NoBroker, SparkplugConfig
 from controller.api import build_api
 from controller.clock import Clock
+from controller.instruments.wire import Wires
 from controller.journal import Journal
 from controller.line import Line
 from controller.mes.broker import EmbeddedBroker
@@ -35,7 +36,6 @@ from controller.mes.face import Face
 from controller.mes.publisher import Publisher, settings_of
 from controller.recipes import load_grade_rules
 from controller.report import write_report
-from controller.wire import Wires
 
 DRAIN_WITHIN = 3.0  # wall s to hand the last messages to the broker
 

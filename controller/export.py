@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.journal_reader import JournalReader
+from controller.journal.reader import JournalReader
 
 SUFFIX = ".bdf.parquet"
 

@@ -10,7 +10,7 @@ from typing import Any
 from config import LineConfig
 from controller.clock import Clock
 from controller.instruments import Instruments
-from controller.wire import Wires
+from controller.instruments.wire import Wires
 from drivers import InstrumentError
 
 RAMP_STEPS = (0.5, 0.2)  # shares of the present current on the way to zero

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from config import DocumentError, DutModel
 from controller.engine import HOLD_BEGAN, HOLD_ENDED
 from controller.journal import JournalReader, RunSummary, StoredEvent
-from controller.journal_format import COVERS, canonical
+from controller.journal.format import COVERS, canonical
 from controller.mes.messages import Mode
 from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of

@@ -13,7 +13,7 @@ import structlog
 from controller.export import ExportError, write_bdf
 from controller.instruments import Instruments
 from controller.journal import JournalError, JournalReader
-from controller.journal_format import canonical, digest
+from controller.journal.format import canonical, digest
 from controller.mes.signing import Signer
 from controller.mes.topics import rfc3339
 from controller.outputs import OffStep

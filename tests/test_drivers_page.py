@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.probing import probe
-from controller.wire import Wires, load_wired_line
+from controller.instruments.probing import probe
+from controller.instruments.wire import Wires, load_wired_line
 from drivers import CATALOG
 from tests.drivers.peers import answering, tcp_peer
 from tests.virtual import DEMO_LINE

@@ -42,7 +42,7 @@ def analyse(
     """Analyse a data file. Exit: 0 analysed, 5 too defective for results, 3 wrong call."""
     from controller.cli.options import UsageError, settings
     from controller.datafile import read_data_file
-    from controller.datafile_columns import Mapping, MappingError
+    from controller.datafile.columns import Mapping, MappingError
     from sequences.analysis import (
         CELLS_AND_MODULES,
         PACKS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from controller.report_words import Pair
+from controller.report.words import Pair
 from sequences.analysis import Defect
 from sequences.measuring.reasons import in_words
 

@@ -108,7 +108,7 @@ def serve(
     """Run the daemon of a line until SIGTERM or SIGINT."""
     from controller.clock import JumpingClock, PacedClock
     from controller.daemon import serve as run_daemon
-    from controller.wire import load_wired_line
+    from controller.instruments.wire import load_wired_line
 
     line = load_wired_line(config)
     plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -294,8 +294,8 @@ _station_command("reset", "Make a stopped or complete station ready for the next
 def safe_state(config: ConfigFile = DEFAULT_LINE, as_json: Json = False) -> None:
     """Switch every output off over own connections, as a service manager's last step. Exit 1 if not confirmed."""
     from controller.clock import PacedClock
+    from controller.instruments.wire import load_wired_line
     from controller.outputs import line_to_safe_state
-    from controller.wire import load_wired_line
 
     steps = _run(line_to_safe_state(load_wired_line(config), PacedClock()))
     if as_json:

@@ -54,7 +54,7 @@ def journal_verify(
 ) -> None:
     """Check every event, sample chunk and result against the hash chain, and every result's signature. Exit 1 when
     anything is damaged."""
-    from controller.journal_check import verify
+    from controller.journal.check import verify
     from controller.mes.signing import signature_problems
 
     report = verify(path)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.cli.answer import question_lines
-from controller.report_words import outcome_reason
+from controller.report.words import outcome_reason
 from sequences import Verdict
 
 VERDICT_STYLE = {

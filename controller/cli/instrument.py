@@ -18,8 +18,8 @@ from typer.core import TyperGroup
 from controller.cli.options import Author, Json, Lang, ReasonText, Url, UsageError, settings
 
 if TYPE_CHECKING:  # the command line starts without the instruments' libraries
-    from controller.instrument_access import Access
-    from controller.probing import Probed
+    from controller.instruments.access import Access
+    from controller.instruments.probing import Probed
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ app = typer.Typer(
 
 
 def _with_access(url: str, config: Path | None, work: Callable[[Access], Awaitable[T]]) -> T:
-    from controller.instrument_access import access
+    from controller.instruments.access import access
 
     async def run() -> T:
         async with access(url, config) as instruments:
@@ -225,8 +225,8 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Find out what answers at an address and which driver fits. Only asks, never sets. Exit 1 when none fits."""
-    from controller.instrument_tools import BusyError
-    from controller.probing import probe as look
+    from controller.instruments.probing import probe as look
+    from controller.instruments.tools import BusyError
 
     known = settings(url, lang=lang)
     words = WORDS[known.lang]
@@ -250,7 +250,7 @@ def probe(
 def _owner(url: str, address: str) -> str | None:
     """The instrument that a running daemon has there: it would not share its line with us."""
     from controller.client import ApiError
-    from controller.instrument_access import access
+    from controller.instruments.access import access
 
     async def rows() -> list[dict[str, Any]]:
         async with access(url, None) as instruments:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from controller.cli.display import clock
-from controller.report_words import end_reason
+from controller.report.words import end_reason
 from sequences import Verdict
 
 WORDS = {

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from controller.journal_check import Problem
-from controller.journal_format import KEYED, UNREADABLE, read_only
+from controller.journal.check import Problem
+from controller.journal.format import KEYED, UNREADABLE, read_only
 from controller.mes.messages import PublicKey
 
 KEY_FILE = "signing_key.pem"

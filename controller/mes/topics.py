@@ -22,7 +22,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from config.line import LineIdentity
-from controller.journal_format import OutboxMessage
+from controller.journal.format import OutboxMessage
 from controller.mes.messages import SCHEMA_OF, Acknowledgement, ConnectionData, EventType
 
 Data = Mapping[str, Any] | BaseModel

@@ -71,7 +71,7 @@ def run_recipe(steps: Steps, on_trivial_instruments: bool) -> Measured:
         if on_trivial_instruments:
             clock_now = _ClockNow()
             battery = trivial.Battery(clock_now, CODE, START_SOC)
-            stack.enter_context(patch("controller.instruments.CATALOG", trivial.catalog(battery)))
+            stack.enter_context(patch("controller.instruments.calls.CATALOG", trivial.catalog(battery)))
             stack.enter_context(patch("tests.virtual.JumpingClock", clock_now.new_clock))
         else:
             for port, method in ((TextPort, "receive"), (RegisterPort, "respond")):

@@ -60,7 +60,7 @@ async def _engine_alone(clock: JumpingClock, directory: Path) -> Measured:
     config = line(directory).stations["st01"]
     model = battery_model(CODE, shipped_dut_models())
     battery = trivial.Battery(clock.now, CODE, START_SOC)
-    with patch("controller.instruments.CATALOG", trivial.catalog(battery)):
+    with patch("controller.instruments.calls.CATALOG", trivial.catalog(battery)):
         instruments = Instruments(config, clock, lambda key, instrument: MemoryTextLink(bytes))
     await instruments.connect()
     scanned: list[Sample] = []

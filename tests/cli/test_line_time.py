@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from controller.journal_reader import JournalReader
+from controller.journal.reader import JournalReader
 from tests.cli.plant import REST, a_plant, recipe
 
 RATE = 10.0

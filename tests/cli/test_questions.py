@@ -16,7 +16,7 @@ import pytest
 
 from controller.cli.answer import answer_of, question_lines
 from controller.client import ApiError
-from controller.journal_reader import JournalReader
+from controller.journal.reader import JournalReader
 from tests.cli.plant import CODE, ENVIRONMENT, EVALINE, PACED, REST, WITHIN, Data, Plant, a_plant, recipe
 from tests.sequences.checking import HANGUL
 

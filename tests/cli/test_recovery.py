@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.journal import JournalReader
-from controller.journal_check import verify
+from controller.journal.check import verify
 from tests.cli.plant import LONG_DISCHARGE, REST, WITHIN, Plant, recipe
 from tests.cli.test_stopping import cycler_first
 

@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from controller import datafile
-from controller.datafile import DataFile, read_data_file
-from controller.datafile_columns import Mapping, MappingError
+from controller.datafile import DataFile, read_data_file, reading
+from controller.datafile.columns import Mapping, MappingError
 from sequences.analysis import Battery, Defect, evaluate, find_defects, find_segments
 
 HEADER = "Test Time / s,Voltage / V,Current / A"
@@ -300,10 +299,10 @@ def test_columns_of_structures_hold_no_numbers(read: Read) -> None:
 
 
 def test_a_huge_file_is_refused_before_it_is_read(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datafile, "MAX_BYTES", 100)
+    monkeypatch.setattr(reading, "MAX_BYTES", 100)
     only(read([HEADER, *ROWS]), "E-DATA-SIZE")
     only(read(gzip.compress(b"0" * 10_000)), "E-DATA-SIZE")
-    monkeypatch.setattr(datafile, "MAX_VALUES", 20)
+    monkeypatch.setattr(reading, "MAX_VALUES", 20)
     only(read(arrow(t=TIME, v=VOLTS, i=AMPERES)), "E-DATA-SIZE")
 
 

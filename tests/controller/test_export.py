@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from controller.export import ExportError, write_bdf
 from controller.journal import Journal
-from controller.journal_reader import JournalReader
+from controller.journal.reader import JournalReader
 
 # fmt: off
 COLUMNS = (
@@ -113,7 +113,7 @@ async def test_a_crash_in_the_middle_leaves_nothing_under_the_final_name(tmp_pat
     await journal_with(tmp_path, COLUMNS, rows(5))
     script = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom pyarrow import parquet\n"
-        "from controller.export import write_bdf\nfrom controller.journal_reader import JournalReader\n"
+        "from controller.export import write_bdf\nfrom controller.journal.reader import JournalReader\n"
         "def die(*arguments, **options):\n"
         " for value in arguments:\n  if str(value).endswith('.new'): Path(value).write_bytes(b'half')\n"
         " os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -16,8 +16,9 @@ from config import shipped_dut_models
 from controller.api import build_api
 from controller.client import ApiError, Client
 from controller.clock import PacedClock
-from controller.instrument_api import batches
-from controller.instrument_tools import (
+from controller.instruments import Instruments
+from controller.instruments.api import batches
+from controller.instruments.tools import (
     NoInstrumentError,
     RegisterQuestion,
     ToolError,
@@ -27,7 +28,6 @@ from controller.instrument_tools import (
     resolve,
     set_by_hand,
 )
-from controller.instruments import Instruments
 from drivers.errors import AnswerError, InstrumentError
 from simulators.station import SimulatedStation
 from tests.virtual import Virtual, bench_line, demo_line, in_virtual_time, memory_links

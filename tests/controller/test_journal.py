@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.journal import AuditEntry, Event, Journal, JournalError, OutboxMessage
-from controller.journal_check import verify
+from controller.journal.check import verify
 
 T0 = 1.7e9
 

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.journal import AuditEntry, Event, Journal, JournalError, OutboxMessage
-from controller.journal_check import verify
+from controller.journal.check import verify
 
 RUNS = ("r1", "r2")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.journal import AuditEntry, Event, Journal, JournalError, OutboxMessage
-from controller.journal_check import verify
+from controller.journal.check import verify
 
 FORMAT_1 = """
 DROP INDEX IF EXISTS outbox_waiting; DROP INDEX IF EXISTS outbox_by_topic; DROP INDEX IF EXISTS events_by_key;

@@ -17,7 +17,7 @@ import yaml
 
 from config import LineConfig
 from controller.journal import AuditEntry, Event, Journal, JournalReader
-from controller.journal_check import verify
+from controller.journal.check import verify
 from controller.start import StartRefusedError
 from tests.controller.conftest import LIBRARY_RECIPE
 from tests.controller.dying import Plant, durable, over

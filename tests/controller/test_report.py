@@ -14,10 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from controller.charts import Band, Line, bar_chart, decimate, envelope, limit_bar, line_chart, nice_ticks, spread
 from controller.journal import AuditEntry, Event, Journal
 from controller.report import write_report
-from controller.report_words import details, lasting, number, quantity
+from controller.report.charts import (
+    Band,
+    Line,
+    bar_chart,
+    decimate,
+    envelope,
+    limit_bar,
+    line_chart,
+    nice_ticks,
+    spread,
+)
+from controller.report.words import details, lasting, number, quantity
 from controller.run import COLUMNS
 
 T0 = 1.7e9

@@ -10,7 +10,7 @@ import pytest
 
 from controller.journal import AuditEntry, Event, Journal
 from controller.report import write_report
-from controller.report_words import details, uncertainty
+from controller.report.words import details, uncertainty
 
 T0 = 1.7e9
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.report_words import end_reason, outcome_reason
+from controller.report.words import end_reason, outcome_reason
 from tests.sequences.checking import HANGUL
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from config import LineConfig
-from controller.journal_check import verify
+from controller.journal.check import verify
 from controller.start import StartRefusedError
 from controller.states import RefusedCommandError
 from sequences import Verdict

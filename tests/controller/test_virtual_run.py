@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from controller.journal import StoredEvent
-from controller.journal_check import verify
+from controller.journal.check import verify
 from tests.virtual import Virtual, demo_line, in_virtual_time
 
 

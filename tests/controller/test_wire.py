@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from config import InstrumentConfig
-from controller.wire import Wires
+from controller.instruments.wire import Wires
 from drivers.espec_p300 import EspecP300
 from drivers.links import Link, ModbusRtuLink, ModbusTcpLink, SerialLink, TextLink, VisaLink, XmlTcpLink
 from tests.drivers.peers import Pty, pty_peer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import DocumentError
-from controller.wire import Wires, load_wired_line
+from controller.instruments.wire import Wires, load_wired_line
 from drivers import CATALOG, ConfigError
 from tests.drivers.peers import answering, tcp_peer
 from tests.virtual import DEMO_LINE

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config import LineConfig
-from controller.journal_check import verify
+from controller.journal.check import verify
 from controller.mes.commands import AUDIT_BURST, BURST
 from controller.mes.messages import Mode
 from controller.mes.orders import MAX_OPEN

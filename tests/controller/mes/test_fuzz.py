@@ -99,6 +99,6 @@ def test_commands_of_wrong_content_are_answered_where_they_have_an_id(served: Se
 
 
 def test_the_journal_of_all_that_is_sound(served: Served) -> None:
-    from controller.journal_check import verify
+    from controller.journal.check import verify
 
     assert verify(Path(served.mes.virtual.journal.path)).ok

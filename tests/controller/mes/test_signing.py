@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.journal_check import verify
+from controller.journal.check import verify
 from controller.mes.signing import KEY_FILE, Signer, SigningError, key_id, signature_problems, verified
 
 VALUES = st.recursive(

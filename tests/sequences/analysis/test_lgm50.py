@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from controller.datafile import DataFile, read_data_file
-from controller.datafile_columns import Mapping
+from controller.datafile.columns import Mapping
 from sequences.analysis import Battery, Evaluation, charge_moved, energy_moved, evaluate, find_defects, find_segments
 from sequences.analysis.segments import Segments
 

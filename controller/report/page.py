@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from controller import report_words as words
-from controller.charts import Array, Band, Line, Mark, bar_chart, envelope, limit_bar, line_chart
-from controller.journal_reader import JournalReader
-from controller.report_words import Pair
+from controller.journal.reader import JournalReader
+from controller.report import words
+from controller.report.charts import Array, Band, Line, Mark, bar_chart, envelope, limit_bar, line_chart
+from controller.report.words import Pair
 
 _PULSE_STYLES = ("main", "dark dashed", "soft", "main dashed", "dark", "soft dashed")
 _FLOWING = 0.05  # share of the highest current above which a sample counts as under load

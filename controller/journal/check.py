@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from controller.journal_format import (
+from controller.journal.format import (
     APPLICATION_ID,
     AUDIT,
     COVERS,

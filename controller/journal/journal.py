@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.journal_check import check_format, first_problem
-from controller.journal_format import (
+from controller.journal.check import check_format, first_problem
+from controller.journal.format import (
     AUDIT,
     COLUMNS,
     COVERS,
@@ -36,9 +36,6 @@ from controller.journal_format import (
     Event,
     JournalError,
     OutboxMessage,
-    PendingMessage,
-    RunSummary,
-    StoredEvent,
     canonical,
     damaged,
     digest,
@@ -46,21 +43,9 @@ from controller.journal_format import (
     link,
     outbox_digest,
 )
-from controller.journal_migration import migrate
-from controller.journal_outbox import OpenMessage, OpenMessages
-from controller.journal_reader import JournalReader
-
-__all__ = [
-    "AuditEntry",
-    "Event",
-    "Journal",
-    "JournalError",
-    "JournalReader",
-    "OutboxMessage",
-    "PendingMessage",
-    "RunSummary",
-    "StoredEvent",
-]
+from controller.journal.migration import migrate
+from controller.journal.outbox import OpenMessage, OpenMessages
+from controller.journal.reader import JournalReader
 
 MARKS_WITHIN = 0.1  # s until marks of delivery are written though nothing else happens
 TAIL = 1000  # events checked at every opening; `verify` checks all

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from config import InstrumentConfig
-from controller.wire import Wires
+from controller.instruments.wire import Wires
 from drivers import CATALOG, ConfigError, DriverEntry, IdentityError, InstrumentError, LinkError
 from drivers.catalog import Probe
 from drivers.errors import PORT, REFUSED, TIMEOUT, NotHereError, RefusedError, SettingError

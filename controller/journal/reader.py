@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.journal_format import (
+from controller.journal.format import (
     COLUMNS,
     KEYED,
     SAMPLES,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from controller.datafile_columns import TEXT_TIMES, Column
+from controller.datafile.columns import TEXT_TIMES, Column
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from config import LineConfig
 from controller.client import ApiError, Client, connect
 from controller.clock import PacedClock
-from controller.instrument_tools import ask, described, resolve, set_by_hand
 from controller.instruments import Instruments
+from controller.instruments.tools import ask, described, resolve, set_by_hand
+from controller.instruments.wire import Wires, load_wired_line
 from controller.mes.topics import Topics
-from controller.wire import Wires, load_wired_line
 
 ASK_EVERY = 1.0  # wall s between two questions that a trace without a daemon shows
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from controller.instrument_tools import BusyError, NoInstrumentError, ToolError, ask, described, set_by_hand
+from controller.instruments.tools import BusyError, NoInstrumentError, ToolError, ask, described, set_by_hand
 from controller.journal import AuditEntry
 from controller.line import Line
 from controller.states import State

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from controller.datafile_columns import (
+from controller.datafile.columns import (
     COUNTERS,
     REQUIRED,
     Column,
@@ -31,7 +31,7 @@ from controller.datafile_columns import (
     is_identity,
     is_unknown,
 )
-from controller.datafile_numbers import Array, Mask, falls, held, mask, numbers
+from controller.datafile.numbers import Array, Mask, falls, held, mask, numbers
 from sequences.analysis import Defect, Instrument, TimeSeries
 
 Lines = NDArray[np.int64]

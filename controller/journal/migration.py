@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from controller.journal_format import COVERS, FORMER, INDEXES, VERSION
+from controller.journal.format import COVERS, FORMER, INDEXES, VERSION
 
 
 def migrate(connection: sqlite3.Connection) -> None:
