@@ -82,7 +82,10 @@ def judge(recipe: str, condition: Condition, ran: Ran) -> None:
         assert ran.grade is not None
         assert ORDER.index(ran.grade) >= ORDER.index("D")
     if recipe in (*CAPACITY, "quick_capacity_dcir"):
-        assert ran.value("stateOfHealth") == pytest.approx(100 * ran.truth["soh"], abs=1.5)
+        # the truth is told after the run, when a leaking cell has fallen further behind
+        assert ran.value("stateOfHealth") == pytest.approx(
+            100 * ran.truth["soh"], abs=3 if condition is SOFT_SHORT else 1.5
+        )
         if condition is WEAK_CELL:
             assert ran.value("weakestCell") == WEAK + 1
         if condition is HIGH_JOINT:
