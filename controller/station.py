@@ -321,6 +321,8 @@ class Station:
         if self.state is not State.IDLE or self._group is None:
             hint = "reset the station" if self._active is None else "wait for its end"
             reasons.append(Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
+        for hand in self.instruments.in_hand:
+            reasons.append(Reason("E-INSTRUMENT-BUSY", f"in use by hand: {hand}", "start again in a moment"))
         if request.job.mode is not self.mode:
             who, mode = ("the MES starts", "local") if self.mode is Mode.REMOTE else ("an operator starts", "remote")
             hint = f"to change that: evaline mode {mode} --station {self.name}"

@@ -82,9 +82,11 @@ def instrument_routes(line: Line) -> APIRouter:
             return _problem(error)
 
         async def work() -> dict[str, Any]:
-            if not isinstance(station.instruments.links[role], WatchedRegisterLink):
-                check_free(station)
-            return await ask(station.instruments, role, body.text)
+            if isinstance(station.instruments.links[role], WatchedRegisterLink):
+                return await ask(station.instruments, role, body.text)
+            check_free(station)
+            with station.instruments.held(role, body.author):
+                return await ask(station.instruments, role, body.text)
 
         return await audited(station, role, body.author, "instrument query", "", {"text": body.text}, work)
 
@@ -97,7 +99,8 @@ def instrument_routes(line: Line) -> APIRouter:
 
         async def work() -> dict[str, Any]:
             check_free(station)
-            return await set_by_hand(station.instruments, role, body.setting, body.value)
+            with station.instruments.held(role, body.author):
+                return await set_by_hand(station.instruments, role, body.setting, body.value)
 
         detail = {"setting": body.setting, "value": body.value}
         return await audited(station, role, body.author, "instrument set", body.reason, detail, work)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from config import InstrumentConfig, StationConfig
@@ -49,6 +50,7 @@ class Instruments:
         self.links: dict[str, WatchedLink] = {}
         self.identities: dict[str, Identity] = {}
         self.faults: dict[str, InstrumentError] = {}
+        self._in_hand: list[str] = []
         for key, instrument in config.instruments.items():
             entry = CATALOG[instrument.driver]
             link = self.links[key] = watched(make_link(key, instrument))
@@ -100,6 +102,21 @@ class Instruments:
     @property
     def code_reader(self) -> CodeReader:
         return cast(CodeReader, self._asked_for("code_reader"))
+
+    @property
+    def in_hand(self) -> list[str]:
+        """Who sets or asks which instrument by hand now, as `role (author)`; no run starts meanwhile."""
+        return list(self._in_hand)
+
+    @contextmanager
+    def held(self, key: str, author: str) -> Iterator[None]:
+        """One instrument is in somebody's hand until the block ends."""
+        hand = f"{key} ({author})"
+        self._in_hand.append(hand)
+        try:
+            yield
+        finally:
+            self._in_hand.remove(hand)
 
     def driver(self, key: str) -> Instrument:
         """The driver of a role that the station has."""

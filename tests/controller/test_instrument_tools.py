@@ -17,6 +17,7 @@ from controller.api import build_api
 from controller.client import ApiError, Client
 from controller.clock import PacedClock
 from controller.instruments import Instruments
+from controller.instruments import api as instrument_api
 from controller.instruments.api import batches
 from controller.instruments.tools import (
     NoInstrumentError,
@@ -28,6 +29,7 @@ from controller.instruments.tools import (
     resolve,
     set_by_hand,
 )
+from controller.start import StartRefusedError
 from drivers.errors import AnswerError, InstrumentError
 from simulators.station import SimulatedStation
 from tests.virtual import Virtual, bench_line, demo_line, in_virtual_time, memory_links
@@ -236,6 +238,51 @@ def test_while_a_run_owns_them_instruments_are_neither_set_nor_told_anything(tmp
         answer = await client.ask("POST", "/api/stations/st01/instruments/interlock/query", registers)
         assert answer["answer"] == [0x0101], "reading registers changes nothing"
         assert line.station.state.name == "EXECUTE"
+
+    over_api(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("settings", {"setting": "output", "value": "off", "author": "kim"}), ("query", ASKED)],
+)
+def test_no_run_starts_while_an_instrument_is_in_somebodys_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, str]
+) -> None:
+    """The instrument takes its time to answer, and a start comes just then."""
+
+    async def work(line: Virtual, client: Client) -> None:
+        asked, answer = asyncio.Event(), asyncio.Event()
+        name = {"settings": "set_by_hand", "query": "ask"}[path]
+        whole: Callable[..., Awaitable[dict[str, object]]] = getattr(instrument_api, name)
+
+        async def slow(*arguments: object) -> dict[str, object]:
+            asked.set()
+            await answer.wait()
+            return await whole(*arguments)
+
+        monkeypatch.setattr(instrument_api, name, slow)
+        by_hand = asyncio.create_task(client.ask("POST", f"{CYCLER}/{path}", body))
+        await asked.wait()
+        with pytest.raises(StartRefusedError, match=r"in use by hand: cycler \(kim\)") as caught:
+            await line.start()
+        assert caught.value.codes == ["E-INSTRUMENT-BUSY"]
+        answer.set()
+        await by_hand
+        run = await line.start()
+        with pytest.raises(ApiError, match=f"run {run} owns the instruments"):
+            await client.ask("POST", f"{CYCLER}/{path}", body)
+
+    over_api(tmp_path, work)
+
+
+def test_what_is_in_hand_is_let_go_of_when_it_fails(tmp_path: Path) -> None:
+    async def work(line: Virtual, client: Client) -> None:
+        with pytest.raises(ApiError, match="no answer"):
+            await client.ask("POST", f"{CYCLER}/query", {"text": "NONSENSE?", "author": "kim"})
+        with pytest.raises(ApiError, match="'off' alone"):
+            await client.ask("POST", f"{CYCLER}/settings", {"setting": "output", "value": "on", "author": "kim"})
+        await line.start()
 
     over_api(tmp_path, work)
 
