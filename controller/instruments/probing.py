@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,7 @@ from drivers.catalog import Probe
 from drivers.errors import PORT, REFUSED, TIMEOUT, NotHereError, RefusedError, SettingError
 from drivers.links import RegisterLink, TextLink
 from drivers.links.metrics import shown
+from drivers.links.registers import RegisterConversation
 from drivers.roles import Identity
 
 T = TypeVar("T")
@@ -146,6 +148,9 @@ async def _ask_on(link: dict[str, Any], asked: Asked, units: Sequence[int], prog
             for settings in _settings(entry, probe, units):
                 if (finding := await _identified(entry, once, link, settings)) is not None:
                     probed.findings.append(finding)
+        if not probed.findings and isinstance(once, _OnceRegisters):
+            told = await _own_words(cast(RegisterConversation, wire), once.units())
+            probed.answers += [(name, *words) for words in told]
     except LinkError as error:
         progress(f"{name}: {error}")
         if error.code == PORT:  # nothing else can open it either
@@ -181,6 +186,16 @@ async def _identified(
         return Finding(entry.name, entry.role, link, settings, None, str(error))
     except (InstrumentError, TimeoutError):
         return None
+
+
+async def _own_words(wire: RegisterConversation, units: Iterable[int]) -> list[tuple[str, str]]:
+    """What devices that no driver knows say they are, by the question that Modbus has for it."""
+    answers = []
+    for unit in units:
+        with suppress(InstrumentError):  # few have it; those that refuse have shown already that they are there
+            told = await wire.read_identification(unit)
+            answers.append((f"unit {unit} identification", shown(f"{told.manufacturer} {told.model} {told.firmware}")))
+    return answers
 
 
 class _Once:
@@ -244,6 +259,7 @@ class _OnceRegisters(_Once):
     def __init__(self, link: RegisterLink) -> None:
         super().__init__()
         self._link = link
+        self._asked: set[int] = set()
         self._silent: dict[int, LinkError] = {}  # Modbus devices answer whatever they are asked, if only by a refusal
 
     @property
@@ -271,11 +287,16 @@ class _OnceRegisters(_Once):
     async def write_registers(self, unit: int, address: int, values: Sequence[int]) -> None:
         raise _never(f"registers {address}")
 
+    def units(self) -> list[int]:
+        """Those that answered, be it by a refusal."""
+        return sorted(self._asked - self._silent.keys())
+
     async def _read(
         self, table: str, ask: Callable[[int, int, int], Awaitable[T]], unit: int, address: int, count: int
     ) -> T:
         if unit in self._silent:
             raise self._silent[unit]
+        self._asked.add(unit)
         try:
             return await self._remembered((f"unit {unit}", table, address, count), ask, unit, address, count)
         except LinkError as error:

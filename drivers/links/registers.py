@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from drivers.errors import AnswerError, RefusedError
+from drivers.roles import Identity
 
 if TYPE_CHECKING:
     from pymodbus.pdu.pdu import ModbusPDU
@@ -101,6 +102,22 @@ class RegisterConversation:
         answer = await self._ask(WRITE_REGISTERS, unit, address, registers=list(values))
         _check_echo(answer, address, [answer.count], [len(values)])
 
+    async def read_identification(self, unit: int) -> Identity:
+        """Vendor, product code and revision as the device itself tells them, for the few that do; without a serial.
+
+        Function 43/14, basic objects (Modbus application protocol V1.1b3, 6.21). Raises as the other reads.
+        """
+        from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
+
+        request = ReadDeviceInformationRequest(dev_id=unit)
+        answer = _accepted(await self._exchange(request, repeatable=True), request)
+        objects = answer.information if isinstance(answer, ReadDeviceInformationResponse) else {}
+        try:
+            vendor, product, revision = (objects[number].decode("ascii") for number in range(3))
+        except (KeyError, AttributeError, UnicodeDecodeError):
+            raise AnswerError(f"unit {unit}: its identification is not vendor, product code and revision") from None
+        return Identity(vendor, product, "", revision)
+
     async def _read_bits(self, function: int, unit: int, address: int, count: int) -> list[bool]:
         answer = await self._ask(function, unit, address, count=count)
         # answers come in whole bytes; EA's "limited" compliance answers one coil with two, FF 00 or 00 00
@@ -125,17 +142,7 @@ class RegisterConversation:
         registers: Sequence[int] = (),
     ) -> ModbusPDU:
         request = _messages()[function][0](dev_id=unit, address=address, count=count, bits=bits, registers=registers)
-        answer = await self._exchange(request, repeatable=function <= READ_INPUT_REGISTERS)
-        if answer.isError():
-            name = _EXCEPTIONS.get(answer.exception_code, "unknown exception")
-            raise RefusedError(
-                f"unit {unit} refused function {function} at address {address}: Modbus exception "
-                f"{answer.exception_code}, {name}; check model and register map",
-                answer.exception_code,
-            )
-        if answer.function_code != function:
-            raise AnswerError(f"unit {unit} answered function {answer.function_code} to function {function}")
-        return answer
+        return _accepted(await self._exchange(request, repeatable=function <= READ_INPUT_REGISTERS), request)
 
 
 @cache
@@ -144,6 +151,21 @@ def _messages() -> Any:
     from pymodbus.pdu import DecodePDU
 
     return DecodePDU.pdu_table
+
+
+def _accepted(answer: ModbusPDU, request: ModbusPDU) -> ModbusPDU:
+    """The answer; raises RefusedError for an exception, AnswerError for another function's."""
+    unit, function = request.dev_id, request.function_code
+    if answer.isError():
+        name = _EXCEPTIONS.get(answer.exception_code, "unknown exception")
+        raise RefusedError(
+            f"unit {unit} refused function {function} at address {request.address}: Modbus exception "
+            f"{answer.exception_code}, {name}; check model and register map",
+            answer.exception_code,
+        )
+    if answer.function_code != function:
+        raise AnswerError(f"unit {unit} answered function {answer.function_code} to function {function}")
+    return answer
 
 
 def _check_echo(answer: ModbusPDU, address: int, echoed: Sequence[int], written: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from pymodbus.framer.rtu import FramerRTU
 
 from drivers.errors import AnswerError, DeviceError, RefusedError
 from drivers.links import ModbusRtuLink, ModbusTcpLink, RegisterLink
+from drivers.roles import Identity
 from tests.drivers.peers import Handler, Pty, pty_peer, tcp_peer
 from tests.drivers.test_visa_link import code_of
 
@@ -26,9 +27,12 @@ def tcp(port: int, timeout: float = TIMEOUT) -> ModbusTcpLink:
 
 
 async def tcp_request(reader: asyncio.StreamReader) -> tuple[bytes, int, bytes]:
-    """Transaction id, unit and PDU of one Modbus TCP request."""
+    """Transaction id, unit and PDU of one Modbus TCP request; what is none ends the connection."""
     header = await reader.readexactly(7)
-    return header[:2], header[6], await reader.readexactly(int.from_bytes(header[4:6], "big") - 1)
+    length = int.from_bytes(header[4:6], "big")
+    if header[2:4] != b"\0\0" or length < 2:
+        raise asyncio.IncompleteReadError(header, None)
+    return header[:2], header[6], await reader.readexactly(length - 1)
 
 
 def tcp_frame(transaction: bytes, unit: int, pdu: bytes) -> bytes:
@@ -99,6 +103,51 @@ async def test_one_coil_may_come_in_two_bytes(answer: str, state: bool) -> None:
         link = tcp(port)
         await link.open()
         assert await link.read_coils(0, 402, 1) == [state]
+        await link.close()
+
+
+def device_information(*objects: bytes) -> bytes:
+    """The answer to 2B 0E 01 00 as in 6.21 of the application protocol."""
+    listed = b"".join(bytes([number, len(words)]) + words for number, words in enumerate(objects))
+    return bytes.fromhex("2b 0e 01 01 00 00") + bytes([len(objects)]) + listed
+
+
+SAID = device_information(b"Company identification", b"Product code XX", b"V2.11")
+
+
+async def test_a_device_says_what_it_is() -> None:
+    async def slave(pty: Pty) -> None:
+        assert await pty.receive(7) == rtu_frame(3, bytes.fromhex("2b 0e 01 00"))
+        pty.send(rtu_frame(3, SAID))
+        await asyncio.Event().wait()
+
+    said = Identity("Company identification", "Product code XX", "", "V2.11")
+    requests: list[bytes] = []
+    async with tcp_peer(tcp_server(lambda unit, pdu: SAID, requests)) as port, pty_peer(slave) as pty:
+        for link in (tcp(port), ModbusRtuLink(pty.port, timeout=TIMEOUT)):
+            await link.open()
+            assert await link.read_identification(3) == said
+            await link.close()
+    assert requests == [bytes.fromhex("2b 0e 01 00")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (bytes.fromhex("ab 01"), RefusedError),
+        (device_information(), AnswerError),
+        (device_information(b"ACME", b"P1"), AnswerError),
+        (device_information(b"ACME", b"P1", b"\xff"), AnswerError),
+        (SAID[:-1].replace(b"\x0e", b"\x0d", 1), AnswerError),
+        (bytes.fromhex("2b 0e 01 01 00 00 04 00 01 41 00 01 42 01 01 43 02 01 44"), AnswerError),
+    ],
+)
+async def test_what_is_no_identification(answer: bytes, error: type[Exception]) -> None:
+    async with tcp_peer(tcp_server(lambda unit, pdu: answer)) as port:
+        link = tcp(port)
+        await link.open()
+        with pytest.raises(error):
+            await link.read_identification(1)
         await link.close()
 
 
