@@ -31,11 +31,12 @@ class Admission:
         self, name: str, config: StationConfig, clock: Clock, journal: JournalReader, models: Mapping[str, DutModel],
         rules: GradeRules, instruments: Instruments, sampler: Sampler,
         latest: Callable[[], Sample | None], standing: Callable[[StartRequest], list[Reason]],
+        at_work: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._name, self._config, self._clock, self._journal = name, config, clock, journal
         self._models, self._rules = models, rules
         self._instruments, self._sampler = instruments, sampler
-        self._latest, self._standing = latest, standing
+        self._latest, self._standing, self._at_work = latest, standing, at_work
 
     async def plan(self, request: StartRequest) -> tuple[Run, list[Reason]]:
         """The run that is asked for, with its forecast, and everything that is against its start now.
@@ -50,7 +51,8 @@ class Admission:
             forecast = await asyncio.to_thread(forecast_of, recipe, model, limits, soc, capacity, rules=self._rules)
         # judged last: what is so now is what the start relies on
         parts = (self._config, self._instruments, self._sampler, self._latest())
-        reasons = [*self._standing(request), *reasons_against(request, model, recipe, *parts)]
+        now = reasons_against(request, model, recipe, *parts, at_work=self._at_work())
+        reasons = [*self._standing(request), *now]
         run = Run(
             id=f"{self._name}-{self._journal.count_runs() + 1:06d}",
             station=self._name,

@@ -28,6 +28,11 @@ _MOMENT = struct.Struct("<d")
 ClockSource = Literal["monotonic", "simulated"]
 
 
+def wall_time() -> float:
+    """Unix seconds by this computer's clock: for what others stamped with theirs, never for what the line does."""
+    return time.time()
+
+
 class Clock(Protocol):
     source: ClockSource
     """What its times are worth: nobody can set a monotonic one."""

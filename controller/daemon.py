@@ -25,7 +25,7 @@ from config.documents import DocumentError
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from config.line import ExternalBroker, HttpConfig, NoBroker, SparkplugConfig
 from controller.api import build_api
-from controller.clock import Clock
+from controller.clock import Clock, wall_time
 from controller.instruments.wire import Wires
 from controller.journal import Journal
 from controller.line import Line
@@ -70,7 +70,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         if broker is not None:
             background.start("broker", broker.supervise())
         publisher = None
-        door = CommandDoor(line.stations, line.orders, journal, line.topics, clock, config.mes)
+        door = CommandDoor(line.stations, line.orders, journal, line.topics, clock, config.mes, wall_time)
         if config.sparkplug is not None:
             background.start("sparkplug", _sparkplug(config.sparkplug, settings, line, state_dir, door))
         if settings is not None and not isinstance(config.broker, NoBroker):

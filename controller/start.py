@@ -130,13 +130,18 @@ def reasons_against(
     instruments: Instruments,
     sampler: Sampler,
     latest: Sample | None,
-) -> list[Reason]:  # fmt: skip
-    """Everything about station and battery, as they are now, that forbids this start."""
+    *,
+    at_work: bool = False,
+) -> list[Reason]:
+    """Everything about station and battery, as they are now, that forbids this start.
+
+    `at_work`: a run has closed the contactors and switched the output on, so they are no reasons of their own.
+    """
     return [
         *_content(request, recipe),
         *_instruments(recipe, instruments),
-        *_interlock(sampler),
-        *_cycler(sampler),
+        *_interlock(sampler, at_work),
+        *_cycler(sampler, at_work),
         *_probes(recipe, model, config, instruments),
         *_battery(request, model, recipe, sampler),
         *_temperature(model, recipe, latest),
@@ -158,7 +163,7 @@ def _instruments(recipe: Recipe, instruments: Instruments) -> Iterator[Reason]:
             yield Reason("E-NOT-CONNECTED", f"{role}: not connected yet", "wait for its connection")
 
 
-def _interlock(sampler: Sampler) -> Iterator[Reason]:
+def _interlock(sampler: Sampler, at_work: bool) -> Iterator[Reason]:
     chain = sampler.interlock
     if chain is None:
         yield Reason("E-INTERLOCK", "the interlock was not read", "check the PLC")
@@ -171,7 +176,7 @@ def _interlock(sampler: Sampler) -> Iterator[Reason]:
     )
     open_inputs = [Reason("E-INTERLOCK", message, hint) for good, message, hint in inputs if not good]
     yield from open_inputs
-    if chain.contactor_closed or not chain.contactors_agree:
+    if (chain.contactor_closed and not at_work) or not chain.contactors_agree:
         hint = "isolate the station; check the contactors for welding and their feedback"
         yield Reason("E-CONTACTOR", "a contactor is closed that nobody asked for", hint)
     if not open_inputs and not chain.ready:
@@ -179,9 +184,9 @@ def _interlock(sampler: Sampler) -> Iterator[Reason]:
         yield Reason("E-INTERLOCK", f"the interlock is not ready: {cause}", "remove the cause, then reset the station")
 
 
-def _cycler(sampler: Sampler) -> Iterator[Reason]:
+def _cycler(sampler: Sampler, at_work: bool) -> Iterator[Reason]:
     cycler = sampler.cycler
-    if cycler is not None and cycler.output_on:
+    if cycler is not None and cycler.output_on and not at_work:
         yield Reason("E-OUTPUT-ON", "the cycler's output is on already", "run `evaline safe-state`")
     if cycler is not None and cycler.alarms:
         yield Reason("E-CYCLER-ALARM", f"the cycler reports {', '.join(cycler.alarms)}", "clear its alarm")

@@ -101,7 +101,7 @@ class Station:
         self._records = StationRecords(name, services.clock, services.journal, services.topics)
         self._admission = Admission(
             name, config, services.clock, services.journal, services.models, services.grade_rules, self.instruments,
-            self.sampler, lambda: self.latest, self._standing,
+            self.sampler, lambda: self.latest, self._standing, lambda: self._active is not None,
         )  # fmt: skip
         self._active: _ActiveRun | None = None
         self.left: LeftRun | None = None  # what a former daemon left, until the station is ready for it

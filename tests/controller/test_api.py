@@ -91,9 +91,11 @@ def test_a_plan_lists_what_is_against_a_start_and_shows_the_rest_all_the_same(tm
 
 def test_a_plan_while_a_run_is_on_says_so(tmp_path: Path) -> None:
     async def work(line: Virtual, client: Client) -> None:
-        await client.start("st01", body(recipe(REST | {"duration": "1 h"})))
+        current = {"name": "out", "step": "cc", "direction": "discharge", "current": "C/3", "cell_voltage": "2.70 V"}
+        await client.start("st01", body(recipe(current | {"max_time": "1 h"})))
+        await line.until(lambda: line.station.sampler.cycler is not None and line.station.sampler.cycler.output_on)
         plan = await client.plan("st01", body(recipe(REST)))
-        assert plan["reasons"][0]["code"] == "E-STATE"
+        assert [reason["code"] for reason in plan["reasons"]] == ["E-STATE"], "contactors and output are the run's own"
         assert len(line.journal.runs()) == 1
 
     over_api(tmp_path, work)
