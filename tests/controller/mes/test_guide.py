@@ -15,7 +15,7 @@ import pytest
 
 from config import LineConfig
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
-from controller.clock import PacedClock
+from controller.clock import PacedClock, wall_time
 from controller.mes.broker import EmbeddedBroker
 from controller.mes.commands import CommandDoor
 from controller.mes.face import Face
@@ -45,8 +45,7 @@ async def test_the_example_starts_an_order_and_stores_its_result(
     (tmp_path / "site" / "short.yaml").write_text(short_recipe(STEPS), encoding="utf-8")
 
     def change(data: dict[str, Any]) -> None:
-        # line time runs ahead of the wall clock that the examples stamp their commands with
-        data["mes"] = {"recipes": str(tmp_path / "site"), "clock_skew_s": 3600}
+        data["mes"] = {"recipes": str(tmp_path / "site")}
         data["broker"] = {"kind": "embedded", "port": 0}
 
     if language == "python":
@@ -61,7 +60,7 @@ async def test_the_example_starts_an_order_and_stores_its_result(
     async with EmbeddedBroker(config.broker, tmp_path) as broker, virtual_line(clock, config) as virtual:
         line = virtual.line
         line.stations["st01"].set_mode(Mode.REMOTE, "kim")
-        door = CommandDoor(line.stations, line.orders, line.journal, line.topics, clock, config.mes)
+        door = CommandDoor(line.stations, line.orders, line.journal, line.topics, clock, config.mes, wall_time)
         publisher = Publisher(
             line.journal, settings_of(config.broker, broker), line.topics, clock.now, config.broker, door
         )
@@ -99,7 +98,7 @@ async def test_the_command_line_of_the_guide_is_answered(line_with: Callable[...
     assert isinstance(config.broker, EmbeddedBrokerConfig)
     async with EmbeddedBroker(config.broker, tmp_path) as broker, virtual_line(clock, config) as virtual:
         line = virtual.line
-        door = CommandDoor(line.stations, line.orders, line.journal, line.topics, clock, config.mes)
+        door = CommandDoor(line.stations, line.orders, line.journal, line.topics, clock, config.mes, wall_time)
         publisher = Publisher(
             line.journal, settings_of(config.broker, broker), line.topics, clock.now, config.broker, door
         )
