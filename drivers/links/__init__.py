@@ -1,6 +1,6 @@
 """How bytes and registers reach an instrument. The instrument libraries live here and nowhere else."""
 
-from drivers.links.memory import MemoryRegisterLink, MemoryTextLink
+from drivers.links.memory import MemoryRegisterLink, MemoryTextLink, script
 from drivers.links.modbus import ModbusRtuLink, ModbusTcpLink
 from drivers.links.registers import RegisterLink
 from drivers.links.serial_port import SerialLink
@@ -27,5 +27,6 @@ __all__ = [
     "WatchedRegisterLink",
     "WatchedTextLink",
     "XmlTcpLink",
+    "script",
     "watched",
 ]

@@ -6,7 +6,7 @@ A peer that raises ConnectionError has hung up: the request fails with E-LINK-CL
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from drivers.errors import CLOSED, TIMEOUT, AnswerError, LinkError
@@ -16,6 +16,19 @@ from drivers.links.text import LONGEST_LINE, decode_line, encode_line
 
 if TYPE_CHECKING:
     from pymodbus.pdu.pdu import ModbusPDU
+
+
+def script(exchanges: Iterable[tuple[bytes, bytes]]) -> Callable[[bytes], bytes]:
+    """A peer for transcript tests, which expects exactly these bytes in this order; AssertionError for others."""
+    left = list(exchanges)
+
+    def receive(sent: bytes) -> bytes:
+        assert left, f"nothing more was expected, got {sent!r}"
+        expected, answer = left.pop(0)
+        assert sent == expected
+        return answer
+
+    return receive
 
 
 class _MemoryConnection:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import resource
 import tty
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -139,16 +139,3 @@ def answering(answers: dict[bytes, bytes]) -> Handler:
             writer.write(answers.get(line, b""))
 
     return handler
-
-
-def script(exchanges: Iterable[tuple[bytes, bytes]]) -> Callable[[bytes], bytes]:
-    """A peer for memory links that expects exactly these bytes in this order."""
-    left = list(exchanges)
-
-    def receive(sent: bytes) -> bytes:
-        assert left, f"nothing more was expected, got {sent!r}"
-        expected, answer = left.pop(0)
-        assert sent == expected
-        return answer
-
-    return receive
