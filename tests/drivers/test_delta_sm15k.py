@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from drivers.delta_sm15k import DeltaSm15k, format_setting, parse_limit, parse_switch
 from drivers.errors import AnswerError, DeviceError, IdentityError, LinkError, SettingError
-from drivers.links import MemoryTextLink
+from drivers.links import MemoryTextLink, script
 from drivers.roles import Cycler, CyclerRatings, CyclerReading, Protection, Regulation
-from tests.drivers.peers import script
 
 Transcript = list[tuple[bytes, bytes]]
 

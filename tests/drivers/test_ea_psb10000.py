@@ -8,9 +8,8 @@ import pytest
 
 from drivers.ea_psb10000 import EaPsb10000
 from drivers.errors import AnswerError, DeviceError, IdentityError, LinkError, SettingError
-from drivers.links import MemoryTextLink
+from drivers.links import MemoryTextLink, script
 from drivers.roles import Cycler, CyclerRatings, CyclerReading, Protection, Regulation
-from tests.drivers.peers import script
 
 Transcript = list[tuple[bytes, bytes]]
 

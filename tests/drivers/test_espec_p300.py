@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, LinkError, SettingError
 from drivers.espec_p300 import EspecP300, Temperatures, parse_alarms, parse_monitor, parse_temperatures, parse_type
-from drivers.links import MemoryTextLink, SerialLink
+from drivers.links import MemoryTextLink, SerialLink, script
 from drivers.roles import Chamber, ChamberReading
-from tests.drivers.peers import Pty, pty_peer, script
+from tests.drivers.peers import Pty, pty_peer
 
 Transcript = list[tuple[bytes, bytes]]
 

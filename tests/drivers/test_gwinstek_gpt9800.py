@@ -15,9 +15,8 @@ from drivers.gwinstek_gpt9800 import (
     parse_setting,
     parse_test_state,
 )
-from drivers.links import MemoryTextLink
+from drivers.links import MemoryTextLink, script
 from drivers.roles import Identity, InsulationReading, InsulationTester
-from tests.drivers.peers import script
 
 Transcript = list[tuple[bytes, bytes]]
 

@@ -8,9 +8,8 @@ import pytest
 
 from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, LinkError, SettingError
 from drivers.hioki_bt3562 import HiokiBt3562, parse_reading
-from drivers.links import MemoryTextLink
+from drivers.links import MemoryTextLink, script
 from drivers.roles import ImpedanceMeter, ImpedanceReading
-from tests.drivers.peers import script
 
 Transcript = list[tuple[bytes, bytes]]
 

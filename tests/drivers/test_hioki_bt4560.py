@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, LinkError, SettingError
 from drivers.hioki_bt4560 import FREQUENCIES, HiokiBt4560, parse_values, settable
-from drivers.links import MemoryTextLink
+from drivers.links import MemoryTextLink, script
 from drivers.roles import SpectrumMeter, SpectrumPoint
-from tests.drivers.peers import script
 
 Transcript = list[tuple[bytes, bytes]]
 

@@ -20,9 +20,9 @@ from drivers.errors import (
     SettingError,
 )
 from drivers.julabo_cf import JulaboCf, parse_status, parse_switch, parse_version
-from drivers.links import MemoryTextLink, SerialLink, SharedTextLink
+from drivers.links import MemoryTextLink, SerialLink, SharedTextLink, script
 from drivers.roles import Chiller, ChillerReading
-from tests.drivers.peers import script, tcp_peer
+from tests.drivers.peers import tcp_peer
 
 Transcript = list[tuple[bytes, bytes]]
 

@@ -8,9 +8,8 @@ import pytest
 
 from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, LinkError, SettingError
 from drivers.keithley_daq6510 import KeithleyDaq6510, format_channels, parse_channels, parse_scan
-from drivers.links import MemoryTextLink
+from drivers.links import MemoryTextLink, script
 from drivers.roles import TemperatureScanner
-from tests.drivers.peers import script
 
 Transcript = list[tuple[bytes, bytes]]
 

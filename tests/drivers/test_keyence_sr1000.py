@@ -8,9 +8,9 @@ import pytest
 
 from drivers.errors import AnswerError, DeviceError, IdentityError, InstrumentError, LinkError
 from drivers.keyence_sr1000 import LONGEST_CODE, KeyenceSr1000, check_code, parse_refusal, parse_version
-from drivers.links import MemoryTextLink, VisaLink
+from drivers.links import MemoryTextLink, VisaLink, script
 from drivers.roles import CodeReader
-from tests.drivers.peers import script, tcp_peer
+from tests.drivers.peers import tcp_peer
 
 Transcript = list[tuple[bytes, bytes]]
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, LinkError, SettingError
 from drivers.keysight_34461a import Keysight34461A
-from drivers.links import MemoryTextLink, VisaLink
+from drivers.links import MemoryTextLink, VisaLink, script
 from drivers.numbers import parse_reading
 from drivers.roles import Voltmeter
 from tests.drivers.hislip_peer import HislipPeer
-from tests.drivers.peers import script, tcp_peer
+from tests.drivers.peers import tcp_peer
 from tests.drivers.test_visa_link import TIMEOUT
 
 Transcript = list[tuple[bytes, bytes]]

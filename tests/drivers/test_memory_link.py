@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drivers.errors import InstrumentError
-from drivers.links import MemoryTextLink
-from tests.drivers.peers import script
+from drivers.links import MemoryTextLink, script
 from tests.drivers.test_visa_link import code_of
 
 

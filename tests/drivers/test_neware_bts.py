@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import AnswerError, ConfigError, DeviceError, IdentityError, LinkError, SettingError
-from drivers.links import MemoryTextLink, SharedTextLink, XmlTcpLink
+from drivers.links import MemoryTextLink, SharedTextLink, XmlTcpLink, script
 from drivers.neware_bts import (
     Channel,
     NewareBts,
@@ -39,7 +39,7 @@ from drivers.roles import (
     ConstantVoltage,
     Rest,
 )
-from tests.drivers.peers import script, tcp_peer
+from tests.drivers.peers import tcp_peer
 
 Exchange = tuple[str, str]
 

@@ -8,9 +8,9 @@ import socket
 import pytest
 
 from drivers.errors import AnswerError
-from drivers.links import MemoryTextLink, TextLink, XmlTcpLink
+from drivers.links import MemoryTextLink, TextLink, XmlTcpLink, script
 from drivers.links.xml_tcp import LONGEST_MESSAGE
-from tests.drivers.peers import Handler, script, tcp_peer
+from tests.drivers.peers import Handler, tcp_peer
 from tests.drivers.test_visa_link import TIMEOUT, code_of
 
 END = b"\n\n#\r\n"
