@@ -31,6 +31,9 @@ IO_TIMEOUT_S = 5.0
 KEEPALIVE_S = 10
 IN_FLIGHT = 64  # QoS 1 messages without their PUBACK, each way
 MAX_PAYLOAD = 256 * 1024  # bytes; a longer one is cut to one byte more, so that whoever reads it sees that it is
+MAX_PACKET = (
+    16 * 1024 * 1024
+)  # bytes; MQTT 5 brokers keep what is longer from us, with 3.1.1 it is the broker's to limit
 MAX_WAITING = 1000  # QoS 0 messages are dropped beyond so many; of QoS 1 the broker sends no more than IN_FLIGHT
 
 _SILENT = logging.getLogger(__name__)
@@ -107,6 +110,7 @@ class MqttClient(aiomqtt.Client):
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = session_s
             properties.ReceiveMaximum = IN_FLIGHT
+            properties.MaximumPacketSize = MAX_PACKET
         super().__init__(
             endpoint.host,
             endpoint.port,
