@@ -106,6 +106,7 @@ class Station:
         self._active: _ActiveRun | None = None
         self.left: LeftRun | None = None  # what a former daemon left, until the station is ready for it
         self._group: asyncio.TaskGroup | None = None
+        self._is_up = asyncio.Event()
         self._moves = 0  # transitions so far: tells whether something has overtaken an acting state's work
         self._moved = asyncio.Event()  # set by the next transition, and then replaced
         self._switching_off = asyncio.Lock()
@@ -148,7 +149,12 @@ class Station:
             self.sampler.run_in(group, self._phase)
             group.create_task(self._show_on_tower())
             await self._made_ready(self._act(self._reset))
+            self._is_up.set()
             group.create_task(self._keep_connected())
+
+    async def is_up(self) -> None:
+        """Return once the station has come up, to IDLE or to the run that a former daemon left, or has failed to."""
+        await self._is_up.wait()
 
     async def _keep_connected(self) -> None:
         while True:

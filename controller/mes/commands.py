@@ -139,6 +139,8 @@ class CommandDoor:
         if not self._buckets[name].take(self._clock.now(), 1 + len(payload) // LARGE):
             self._refuse_silently("E-CMD-RATE", f"more than {RATE:g} commands a second for {name}")
             return
+        # what the broker kept while the daemon was away is judged by the station that comes up, not by one on its way
+        await station.is_up()
         try:
             message = read_message(payload, CommandMessage)
         except PayloadError as error:

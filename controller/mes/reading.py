@@ -88,7 +88,8 @@ def _finite(text: str) -> float:
 
 
 def _bounded(text: str) -> int:
-    if len(text) > 16:  # beyond 2^53 readers disagree on what it is
+    # beyond 2^53 readers disagree on what it is; its length is looked at before it is made a number of
+    if len(text) > 17 or abs(int(text)) > 2**53:
         raise PayloadError("E-MSG-NUMBER", f"{text[:40]} is too large")
     return int(text)
 
