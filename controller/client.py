@@ -121,7 +121,7 @@ class Client:
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
         hint = "is `evaline serve` running? Another address: --url or EVALINE_URL"
-        reason = str(error).strip() or type(error).__name__
+        reason = str(error).strip().rstrip(".") or type(error).__name__
         return ApiError(
             1, "E-DAEMON-UNREACHABLE", [f"no daemon at {self._url}: {reason}; {hint} [E-DAEMON-UNREACHABLE]"]
         )

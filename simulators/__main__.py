@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from config.documents import DocumentError
 from config.dut import shipped_dut_models
@@ -49,31 +49,39 @@ Links = dict[str, dict[str, LinkConfig]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    if options.kinds:
-        print(fault_tables())
-        return EXIT_STOPPED
     try:
+        options = _parser().parse_args(arguments)
+        if options.kinds:
+            print(fault_tables(), flush=True)
+            return EXIT_STOPPED
         line = _with_overrides(load_line(options.config), options)
         now = _line_clock(options)
         stations = {name: SimulatedStation(line, name, shipped_dut_models(), now) for name in line.stations}
         asyncio.run(_run(line, stations, options))
     except DocumentError as error:
-        print(error, file=sys.stderr)
+        print(f"evaline: {error}", file=sys.stderr)
         return EXIT_CONFIG
     except ListenError as error:
-        print(error, file=sys.stderr)
+        print(f"evaline: {error} [E-LISTEN]", file=sys.stderr)
         return EXIT_LISTEN
+    except BrokenPipeError:
+        # who reads has enough; the interpreter flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         # before the loop listens to signals
         pass
     return EXIT_STOPPED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong call is an error like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DocumentError("E-SIMULATION", "simulate", f"{message}; see `python -m simulators --help`")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m simulators", description="Simulate the instruments of a line file."
-    )
+    parser = _Parser(prog="python -m simulators", description="Simulate the instruments of a line file.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, metavar="FILE", help="the line file")
     what.add_argument("--kinds", action="store_true", help="print every fault that instruments can have, as Markdown")

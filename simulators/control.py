@@ -33,6 +33,10 @@ from simulators.station import SimulatedStation
 
 HOST = "127.0.0.1"
 LONGEST_LINE = 64 * 1024
+COLDEST_DEGC, HOTTEST_DEGC = -60.0, 100.0  # of air that people and chambers make
+SETTABLE = (
+    "ambient_degc", "soc", "insulation_positive_kohm", "insulation_negative_kohm", "welded", "plugged", "estop", "door",
+)  # fmt: skip
 
 T = TypeVar("T", bound=BaseModel)
 Links = Mapping[str, Mapping[str, LinkConfig]]
@@ -135,7 +139,9 @@ def _set(station: SimulatedStation, name: str, value: Any) -> None:
     station.catch_up()
     world = station.world
     match name, value:
-        case "ambient_degc", int() | float():
+        case "ambient_degc", int() | float() if not isinstance(value, bool):
+            if not COLDEST_DEGC <= value <= HOTTEST_DEGC:
+                raise ValueError(f"ambient_degc must be within {COLDEST_DEGC:g} and {HOTTEST_DEGC:g} degC")
             world.ambient_degc = float(value)
         case "plugged", bool():
             world.plugged = value
@@ -153,8 +159,9 @@ def _set(station: SimulatedStation, name: str, value: Any) -> None:
                 positive, negative = battery.insulation_positive_kohm, battery.insulation_negative_kohm
                 world.pack.insulation = Insulation(positive * 1e3, negative * 1e3, world.pack.insulation.y_capacitance)
         case _:
+            why = "" if name in SETTABLE else ": there is no such name"
             raise ValueError(
-                f"{name} cannot be set to {value!r}; numbers: ambient_degc, soc, insulation_positive_kohm, "
+                f"{name} cannot be set to {value!r}{why}; numbers: ambient_degc, soc, insulation_positive_kohm, "
                 "insulation_negative_kohm, welded (0..2); true or false: plugged, estop, door"
             )
     station.settle()
@@ -190,6 +197,10 @@ def _checked(model: type[T], what: str, data: dict[str, Any]) -> T:
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        unknown = [".".join(map(str, e["loc"])) for e in error.errors() if e["type"] == "extra_forbidden"]
+        if unknown:
+            known = ", ".join(model.model_fields)
+            raise ValueError(f"{what} has no key {unknown[0]!r}; known are {known}") from None
         first = error.errors()[0]
         raise ValueError(f"{what} {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
@@ -233,7 +244,9 @@ async def controlled(obey: Callable[[str], dict[str, Any]], port: int) -> AsyncI
     try:
         server = await asyncio.start_server(converse, HOST, port, limit=LONGEST_LINE)
     except OSError as error:
-        raise ListenError(f"control: cannot listen on {HOST}:{port}: {error.strerror}. Give --control a port") from None
+        raise ListenError(
+            f"control: cannot listen on {HOST}:{port}: {error.strerror}; give --control another port"
+        ) from None
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -124,13 +124,6 @@ class EaSupply:
         if not self.keep_output_after_remote:
             self._switch(False)
 
-    def lock_local(self, local: bool) -> None:
-        """What somebody at the front panel does: takes the device, remote control or not."""
-        self.local = local
-        if local:
-            self.leave_remote()
-        self._observe()
-
     def _demand_remote(self) -> None:
         if not self.remote:
             raise NotRemoteError

@@ -146,8 +146,8 @@ class TcpServer:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise ListenError(
-                f"{self.name}: cannot listen on {host}:{port}: {reason}. "
-                "Stop the program that uses it, give the link another port, or use --free-ports"
+                f"{self.name}: cannot listen on {host}:{port}: {reason}; "
+                "stop the program that uses it, give the link another port, or use --free-ports"
             ) from None
         found: int = self._server.sockets[0].getsockname()[1]
         return found
@@ -261,15 +261,15 @@ class PtyServer:
         path = self.endpoint.path
         if path.exists() and not path.is_symlink():
             raise ListenError(
-                f"{self.name}: {path} exists and is not a serial port of a simulator. "
-                "Remove it, or give the link another port"
+                f"{self.name}: {path} exists and is not a serial port of a simulator; "
+                "remove it, or give the link another port"
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._plug()
         except OSError as error:
             raise ListenError(
-                f"{self.name}: cannot make the serial port {path}: {error.strerror}. Give the link another port"
+                f"{self.name}: cannot make the serial port {path}: {error.strerror}; give the link another port"
             ) from None
         return self.endpoint.link_to(path)
 

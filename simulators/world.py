@@ -267,10 +267,6 @@ class World:
         self.advance()
         return complex(impedances(self.pack.cells, frequency)[first : last + 1].sum()) + self._joints(first, last)
 
-    def insulation_between(self, pole: Literal["positive", "negative"]) -> float:
-        """Resistance in ohm from one pole to the chassis."""
-        return self.pack.insulation.positive if pole == "positive" else self.pack.insulation.negative
-
     @property
     def insulation_ohm(self) -> float:
         """Between the battery and its chassis: both poles in parallel."""

@@ -45,6 +45,7 @@ def analyse(
     from controller.datafile.columns import Mapping, MappingError
     from sequences.analysis import (
         CELLS_AND_MODULES,
+        CHEMISTRIES,
         PACKS,
         Battery,
         Instrument,
@@ -55,6 +56,8 @@ def analyse(
     )
 
     known = settings(lang=lang)
+    if chemistry is not None and chemistry.upper() not in CHEMISTRIES:
+        raise UsageError(f"--chemistry {chemistry!r}: there are {', '.join(sorted(CHEMISTRIES))} [E-QUANTITY]")
     if kind not in KINDS:
         raise UsageError(f"--kind {kind!r}: there are {', '.join(KINDS)} [E-QUANTITY]")
     low, high = _quantity("voltage-min", voltage_min, "voltage"), _quantity("voltage-max", voltage_max, "voltage")
@@ -259,7 +262,7 @@ def _show(file: Path, data: DataFile, segments: Segments | None, evaluation: Eva
         console.print(f"\n{tables.words['withheld']}", markup=False, highlight=False)
         return
     tables.segments(segments)
-    tables.sweeps(segments, evaluation)
+    tables.sweeps(evaluation)
     tables.results(evaluation)
     tables.resistances(evaluation)
     tables.rests(evaluation)

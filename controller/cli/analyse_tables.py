@@ -73,7 +73,7 @@ class Tables:
             )
         self._table("segment", ("segment", "lines", "duration", "current", "ended"), rows, (1, 2, 3, 4), len(segments))
 
-    def sweeps(self, segments: Segments, evaluation: Evaluation) -> None:
+    def sweeps(self, evaluation: Evaluation) -> None:
         rows = []
         for result in evaluation.sweeps[:MOST_ROWS]:
             charge, charge_u = in_figures(result.charge.value, result.charge.uncertainty)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -72,21 +72,26 @@ def _exit_code() -> int:
         code = done.code if isinstance(done.code, int) else 1
         return 1 if code == 2 else code
     except ApiError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"code": error.code, "errors": error.lines, "reasons": error.reasons}))
-        return _fail(error.exit_code, *error.lines)
-    except (DocumentError, UsageError) as error:
-        return _fail(3, str(error))
-    except KeyboardInterrupt:
-        return _fail(1, "interrupted; a run that was started goes on, `evaline abort` ends it")
+        return _refused(error.exit_code, error.code, *error.lines, reasons=error.reasons)
+    except DocumentError as error:
+        return _refused(3, error.code, str(error))
+    except UsageError as error:
+        return _refused(error.exit_code, error.code, str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(1, f"{where}{error.strerror or error} [E-OS]")
+        return _refused(1, "E-OS", f"{where}{error.strerror or error} [E-OS]")
     except Exception as error:
         if not hasattr(error, "code"):
             raise
-        return _fail(1, str(error))  # an error of ours: its message says it all
+        return _refused(1, str(error.code), str(error))  # an error of ours: its message says it all
     return 0
+
+
+def _refused(exit_code: int, code: str, *lines: str, reasons: Sequence[dict[str, str]] = ()) -> int:
+    _fail(exit_code, *lines)
+    if "--json" in sys.argv:
+        print(json.dumps({"code": code, "errors": lines, "reasons": reasons}, ensure_ascii=False))
+    return exit_code
 
 
 def _fail(code: int, *lines: str) -> int:
@@ -163,11 +168,12 @@ def run(
     lang: Lang = None,
     as_json: Json = False,
 ) -> None:
-    """Start a run and follow it. Exit: 0 pass or marginal, 3 recipe error, 4 refused, 5 fail, 6 aborted, 1 other."""
+    """Start a run and follow it. Exit: 0 pass or marginal, 3 recipe error, 4 refused, 5 fail, 6 aborted, 130 Ctrl-C
+    (the run goes on), 1 other."""
     from rich.console import Console
 
     from controller.cli.display import RunDisplay, show_result, stdout
-    from controller.cli.run import EXIT_OF_VERDICT, run_body, start_and_follow
+    from controller.cli.run import EXIT_OF_VERDICT, INTERRUPTED, run_body, start_and_follow
 
     known = settings(url, author, lang)
     body = run_body(recipe, dut, known.author, reason, parameters_of(given))
@@ -178,7 +184,10 @@ def run(
     async def work(client: Any) -> dict[str, Any]:
         return await start_and_follow(client, station, body, RunDisplay(console, known.lang))
 
-    result = with_client(known, work)
+    try:
+        result = with_client(known, work)
+    except KeyboardInterrupt:
+        raise typer.Exit(_fail(130, INTERRUPTED[known.lang].format(station=station))) from None
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -233,17 +242,18 @@ def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
         print(json.dumps(answer, ensure_ascii=False))
         return
     from controller.cli.answer import question_lines
-    from controller.cli.display import clock, stdout
+    from controller.cli.display import clock, mes_line, stdout
 
     console = stdout()
     console.print(answer["line"])
+    console.print(f"  {mes_line(answer['mes'], known.lang)}", highlight=False, markup=False)
     for alarm in (answer["mes"] or {}).get("alarms", []):
         console.print(f"  {alarm['message']} [{alarm['code']}]", highlight=False, markup=False)
     for name, station in answer["stations"].items():
         progress = station["progress"] or {}
         doing = f"  {station['dut']}  {progress.get('step', '')}" if station["run_id"] else ""
         left = f"  {clock(progress['elapsed_s'])} / ~{clock(progress['estimated_s'])}" if station["run_id"] else ""
-        console.print(f"  {name}  {station['state']}{doing}{left}", highlight=False)
+        console.print(f"  {name}  {station['state']}  {station['mode']}{doing}{left}", highlight=False)
         if station["question"]:
             for line in question_lines(name, station["question"], known.lang):
                 console.print(f"    {line}", highlight=False, markup=False)

@@ -93,5 +93,9 @@ def example(
     line = load_line(config)
     # an edge node with a broker of its own is no client of this one
     sparkplug = None if line.sparkplug is None or line.sparkplug.broker is not None else line.sparkplug
-    for path in write_example(kind.value, out, line.line, host, port, PacedClock().now(), sparkplug):
+    try:
+        written = write_example(kind.value, out, line.line, host, port, PacedClock().now(), sparkplug)
+    except FileExistsError:
+        raise UsageError(f"{out} exists; name a directory that does not exist yet by --out [E-OS]") from None
+    for path in written:
         print(path)

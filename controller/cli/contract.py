@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from config import DocumentError
 from controller.cli.options import Author, Json, ReasonText, StationName, Url, settings, with_client
 
 
@@ -53,10 +54,14 @@ def journal_verify(
     path: Annotated[Path, typer.Argument(help="The journal file.")] = Path("var/journal.db"), as_json: Json = False
 ) -> None:
     """Check every event, sample chunk and result against the hash chain, and every result's signature. Exit 1 when
-    anything is damaged."""
+    anything is damaged, 3 when there is no such file."""
     from controller.journal.check import verify
     from controller.mes.signing import signature_problems
 
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DocumentError("E-FILE", str(path), f"cannot be read: {error.strerror}; name the journal file") from None
     report = verify(path)
     forged = signature_problems(path)
     problems = [(problem, "E-JOURNAL-DAMAGED") for problem in report.problems]

@@ -209,12 +209,12 @@ async def _event(process: asyncio.subprocess.Process, name: str, log: Path) -> d
             line = await process.stdout.readline()
     except TimeoutError:
         line = b""
-    if not line:
+    event: dict[str, Any] = json.loads(line) if line else {}
+    if "event" not in event:  # nothing, or the error that it ended with
         said = log.read_text(errors="replace").strip().splitlines()
         raise DemoError(
             f"the {name} did not start: {said[-1] if said else 'no message'} (see {log}) [{DemoError.code}]"
         )
-    event: dict[str, Any] = json.loads(line)
     return event
 
 

@@ -31,13 +31,15 @@ WORDS = {
         "measurement": "measurement", "value": "value", "unit": "unit", "limits": "limits", "verdict": "verdict",
         "grade": "grade", "why": "why", "journal": "journal", "data_file": "data file", "report": "report",
         "step": "step", "cell": "cell", "charged": "charged", "discharged": "discharged", "marginal": "marginal",
-        "alarm": "alarm", "outcome": "ended by",
+        "alarm": "alarm", "outcome": "ended by", "missing": "not measured", "no_broker": "this line has no broker",
+        "connected": "connected", "not_connected": "not connected",
     },
     "ko": {
         "measurement": "측정 항목", "value": "값", "unit": "단위", "limits": "한계", "verdict": "판정",
         "grade": "등급", "why": "사유", "journal": "저널", "data_file": "데이터 파일", "report": "보고서",
         "step": "스텝", "cell": "셀", "charged": "충전", "discharged": "방전", "marginal": "경계",
-        "alarm": "경보", "outcome": "종료 사유",
+        "alarm": "경보", "outcome": "종료 사유", "missing": "측정 불가", "no_broker": "이 라인에는 브로커가 없습니다",
+        "connected": "연결됨", "not_connected": "연결 안 됨",
     },
 }  # fmt: skip
 
@@ -153,6 +155,15 @@ def _spoken(verdict: str, lang: str) -> str:
     return Verdict(verdict).ko if lang == "ko" else verdict
 
 
+def mes_line(mes: dict[str, Any] | None, lang: str) -> str:
+    """Whether the MES's broker is reached; `mes` is that of a status."""
+    words = WORDS[lang]
+    if mes is None:
+        return f"MES: {words['no_broker']}"
+    state = words["connected"] if mes["connected"] else f"{words['not_connected']}: {mes['last_error']}"
+    return f"MES {mes['broker']}: {state}"
+
+
 def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
     """The measurements with limits and verdicts, the grade with its reasons."""
     words = WORDS[lang]
@@ -163,6 +174,7 @@ def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
         table.add_column(words["unit"])
         table.add_column(words["limits"])
         table.add_column(words["verdict"])
+        missing = []
         for name in result["measurement_order"]:
             entry = result["measurements"][name]
             title = entry["title"][lang] if lang != "en" else name
@@ -172,7 +184,11 @@ def show_result(console: Console, result: dict[str, Any], lang: str) -> None:
             unit = "" if entry["unit"] == "1" else entry["unit"]
             sure = f" ± {entry['uncertainty']:.2g}" if entry.get("uncertainty") else ""
             table.add_row(title, _value(entry["value"]) + sure, unit, _limits(entry["limits"], words), verdict)
+            if why_not := entry.get("detail", {}).get("missing" if lang == "en" else f"missing_{lang}"):
+                missing.append(f"  {title}: {words['missing']}: {why_not}")
         console.print(table)
+        for line in missing:
+            console.print(line, markup=False, highlight=False)
         console.print()
     verdict = result["verdict"]
     console.print(

@@ -181,9 +181,11 @@ def trace(
     words = WORDS[known.lang]
 
     async def work(use: Access) -> None:
-        print(f"evaline: {name}: {words['on']}", file=sys.stderr, flush=True)
+        def begun() -> None:
+            print(f"evaline: {name}: {words['on']}", file=sys.stderr, flush=True)
+
         shown = 0
-        async for entry, lost in _entries(use.trace(name)):
+        async for entry, lost in _entries(use.trace(name), begun):
             if lost:
                 print(f"evaline: {words['lost'].format(count=lost)}", file=sys.stderr)
             print(json.dumps(entry) if as_json else "\n".join(_trace_lines(entry, words)), flush=True)
@@ -195,10 +197,15 @@ def trace(
         _with_access(known.url, config, work)
 
 
-async def _entries(batches: AsyncIterator[dict[str, Any]]) -> AsyncIterator[tuple[dict[str, Any], int]]:
-    """Each entry with how many were lost since the one before."""
-    told = 0
+async def _entries(
+    batches: AsyncIterator[dict[str, Any]], begun: Callable[[], None]
+) -> AsyncIterator[tuple[dict[str, Any], int]]:
+    """Each entry with how many were lost since the one before; `begun` is called once the recording is on."""
+    told, on = 0, False
     async for batch in batches:
+        if not on:
+            on = True
+            begun()
         for entry in batch.get("entries", ()):
             yield entry, batch["lost"] - told
             told = batch["lost"]

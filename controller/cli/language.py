@@ -49,19 +49,24 @@ class Target(StrEnum):
 
 @commands.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Recipe files.")],
+    files: Annotated[list[Path], typer.Argument(help="Recipe files, or recipes of the library by their ids.")],
     dut: Annotated[str | None, typer.Option(help="Check for this battery model too.")] = None,
     given: SetParameters = None,
     lang: Lang = None,
     as_json: Json = False,
 ) -> None:
     """Find what is wrong with recipes before anything moves. Exit 3 when anything is."""
+    from controller.recipes import LIBRARY, library_ids
     from controller.run import dut_of
 
     language = settings(lang=lang).lang
     battery = dut_of(battery_model(dut)) if dut else None
     parameters = parameters_of(given)
-    findings = {str(file): _read(file, parameters, battery, None, language)[1] for file in files}
+    library = {Path(name): LIBRARY / f"{name}.yaml" for name in library_ids()}
+    findings = {
+        str(file): _read(file if file.exists() else library.get(file, file), parameters, battery, None, language)[1]
+        for file in files
+    }
     if as_json:
         print(json.dumps(findings, ensure_ascii=False))
     else:
@@ -93,11 +98,11 @@ def _faultless(
 ) -> Recipe:
     """A recipe that nothing is wrong with; everything that is ends the command with 3."""
     from controller.cli.run import recipe_path
+    from controller.client import ApiError
 
     recipe, findings = _read(recipe_path(name), parameters, dut, limits, lang)
     if recipe is None or findings:
-        print("\n".join(findings), file=sys.stderr)
-        raise typer.Exit(3)
+        raise ApiError(3, "E-RECIPE", findings)
     return recipe
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 from pydantic import ValidationError
@@ -35,16 +36,37 @@ DEFAULT_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
 
 
 class UsageError(Exception):
-    """A mistake in the call: one line, exit code 3."""
+    """A mistake in the call: one line that ends with its code; exit code 3, and 4 for a station that is not there."""
+
+    @property
+    def code(self) -> str:
+        return str(self).rpartition("[")[2].removesuffix("]")
+
+    @property
+    def exit_code(self) -> int:
+        return 4 if self.code == "E-STATION" else 3
 
 
 def settings(url: str | None = None, author: str | None = None, lang: str | None = None) -> Settings:
     given = {key: value for key, value in (("url", url), ("author", author), ("lang", lang)) if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} [E-SETTINGS]") from None
+        known = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:  # the others take any text
+        wrong = error.errors()[0]["input"]
+        raise UsageError(f"language {wrong!r}: give en or ko by --lang or EVALINE_LANG [E-SETTINGS]") from None
+    if not _is_address(known.url):
+        raise UsageError(
+            f"daemon's address {known.url!r}: write --url or EVALINE_URL like http://127.0.0.1:8470 [E-SETTINGS]"
+        )
+    return known
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def parameters_of(texts: list[str] | None) -> dict[str, Any]:

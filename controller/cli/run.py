@@ -18,6 +18,11 @@ SETTLE_WITHIN = 30.0  # wall s for a station to finish what it is doing before a
 
 RESET_FIRST = ("COMPLETE", "STOPPED")  # states of a station whose last battery is done
 
+INTERRUPTED = {
+    "en": "interrupted; a run that was started goes on, `evaline abort --station {station}` ends it",
+    "ko": "중단했습니다. 시작된 실행은 계속되며 `evaline abort --station {station}` 로 끝낼 수 있습니다",
+}
+
 EXIT_OF_VERDICT = {"pass": 0, "marginal": 0, "fail": 5, "inconclusive": 5, "aborted": 6, "error": 1}
 
 

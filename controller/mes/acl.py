@@ -68,7 +68,7 @@ def write_example(
     directory.mkdir(parents=True)
     people = clients(line, sparkplug)
     written = _certificates(directory, host, [client.user for client in people], now)
-    texts = {"mosquitto": _mosquitto, "nats": _nats}[kind](directory, host, port, people)
+    texts = _mosquitto(directory, port, people) if kind == "mosquitto" else _nats(directory, host, port, people)
     url = f"mqtts://{host}:{port}"
     user = people[0].user
     texts["line-file.yaml"] = (
@@ -82,7 +82,7 @@ def write_example(
     return written
 
 
-def _mosquitto(directory: Path, host: str, port: int, people: tuple[Client, ...]) -> dict[str, str]:
+def _mosquitto(directory: Path, port: int, people: tuple[Client, ...]) -> dict[str, str]:
     conf = f"""\
 # Mosquitto 2 for an Evaline line: mosquitto -c {directory}/mosquitto.conf
 listener {port}

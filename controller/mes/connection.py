@@ -307,3 +307,17 @@ class Connector:
             yield client
         finally:
             await client.close()
+
+
+async def pause_for(seconds: float) -> None:
+    """Wait so many seconds of the machine's time, whatever clock the line has."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
+def first_error(error: BaseException) -> str:
+    """The text of the first error inside a group, or of what caused it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error.__cause__ or error)

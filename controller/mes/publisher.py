@@ -22,7 +22,16 @@ from config.line import Delivery, ExternalBroker
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from controller.journal import AuditEntry, Journal
 from controller.mes.broker import EmbeddedBroker
-from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint, MqttClient, TlsFiles
+from controller.mes.connection import (
+    V311,
+    BrokerSettings,
+    Connector,
+    Endpoint,
+    MqttClient,
+    TlsFiles,
+    first_error,
+    pause_for,
+)
 from controller.mes.messages import Acknowledgement
 from controller.mes.outbox import OutboxSender
 from controller.mes.reading import PayloadError, read_json
@@ -184,7 +193,7 @@ class Publisher:
             for code in self._alarmed - now.keys():
                 log.info(f"over [{code}]")
             self._alarmed = frozenset(now)
-            await _pause(LOOK_EVERY_S)
+            await pause_for(LOOK_EVERY_S)
 
     async def _stay_connected(self) -> None:
         pause = FIRST_PAUSE_S
@@ -193,14 +202,14 @@ class Publisher:
             try:
                 await self._connection()
             except* (aiomqtt.MqttError, OSError) as errors:
-                self.last_error = _first(errors)
+                self.last_error = first_error(errors)
             if self._stopping:
                 raise asyncio.CancelledError  # an error of the disconnection took its place
             if self._settled:  # not merely accepted: a broker that refuses us something must not be hammered
                 pause = FIRST_PAUSE_S
             elif not self._connector.accepted and not self._connector.is_first:
                 continue  # another address, or another version of MQTT, may serve
-            await _pause(pause)
+            await pause_for(pause)
             pause = min(2 * pause, MAX_PAUSE_S)
 
     async def _connection(self) -> None:
@@ -314,19 +323,6 @@ class Publisher:
 async def _until_lost(client: MqttClient) -> None:
     await asyncio.wait({client.lost})
     raise aiomqtt.MqttError("the broker closed the connection") from client.lost.exception()
-
-
-async def _pause(seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
-
-
-def _first(error: BaseException) -> str:
-    """The text of the first error inside a group, or of what caused it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error.__cause__ or error)
 
 
 def _json(payload: Mapping[str, Any]) -> bytes:

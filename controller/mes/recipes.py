@@ -6,12 +6,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from config import DocumentError
 from config.documents import parse_document
 from controller.mes.messages import RecipeInfo
 from controller.recipes import LIBRARY, library_ids, load_recipe, tables_beside, tables_sent
 
 _ID = re.compile(r"[a-z][a-z0-9_]{0,47}")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +35,27 @@ def recipe_files(directory: str | None) -> dict[str, Path]:
 
 def read_recipe(path: Path) -> RecipeText:
     """Raises DocumentError, or OSError; blocking."""
-    text = path.read_text(encoding="utf-8")
+    text = _read(path)
     return RecipeText(text, tables_sent(parse_document(text, path.name), path.parent))
 
 
 def recipe_infos(directory: str | None) -> list[RecipeInfo]:
-    """As `info` lists them, without those that are at fault; blocking."""
+    """As `info` lists them, without those that are at fault, which are logged; blocking."""
     found = []
     for name, path in sorted(recipe_files(directory).items()):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = _read(path)
             recipe, _ = load_recipe(text, path.name, tables=tables_beside(path.parent))
-        except (DocumentError, OSError):
+        except (DocumentError, OSError) as error:
+            log.warning("recipe not offered", file=str(path), why=str(error))
             continue
         found.append(RecipeInfo(id=name, version=str(recipe.version), hash=recipe.content_hash))
     return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        en, ko = f"not UTF-8 at byte {error.start}", f"{error.start}번째 바이트가 UTF-8이 아닙니다"
+        raise DocumentError("E-FILE-UTF8", path.name, en, ko=ko) from None

@@ -14,7 +14,6 @@ from sequences.analysis.series import Array
 
 Spectrum = NDArray[np.complex128]
 
-AC_FREQUENCY = 1000.0  # Hz, IEC 61960-3 and the meters' usual one
 _FEWEST_POINTS = 8  # five unknowns
 _MAX_RESIDUAL = 0.05  # of |Z|, rms
 

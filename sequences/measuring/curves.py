@@ -66,13 +66,13 @@ def degradation(s: Samples, source: Degradation) -> Estimate:
     if charging:  # the fit wants the charge since full
         charge, volts = (charge[-1] - charge)[::-1], volts[::-1]
     new = NEW_CELL_OF[s.dut.chemistry]
-    now = fit_electrodes(np.abs(charge), volts, new, _polarisation(s, first, last, charging), ((first, last),))
+    now = fit_electrodes(np.abs(charge), volts, new, _polarisation(s, first, charging), ((first, last),))
     mode = degradation_modes(now, new_electrodes(new, rated))[source.mode.upper()]
     detail: dict[str, float | str] = {"residual_mv": round(1e3 * now.residual, 2), "new_cell": new.name}
     return s.of_run(replace(mode, detail=detail))
 
 
-def _polarisation(s: Samples, first: int, last: int, charging: bool) -> Estimate | None:
+def _polarisation(s: Samples, first: int, charging: bool) -> Estimate | None:
     """By how much a cell's voltage lies below that at rest, from the resistance as the step's own current began.
 
     Half of it uncertain, since resistance changes with the state of charge; None where it did not begin from a rest.

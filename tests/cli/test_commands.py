@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ def test_status_shows_stations_and_instruments(served: Plant) -> None:
     for instrument in ("cycler", "impedance_meter", "temperature_scanner", "interlock", "battery_monitor"):
         assert f"    {instrument:<20} ok" in shown.out.splitlines()
 
+    assert any(line.startswith("  MES") for line in shown.out.splitlines())
+    assert "  st01  IDLE  LOCAL" in shown.out.splitlines()
+
     station = served.command("status", "--json").json["stations"]["st01"]
     assert set(station["instruments"].values()) == {"ok"}
     assert {"state", "run_id", "progress", "live", "alarms"} <= station.keys()
@@ -50,6 +54,16 @@ def test_hold_resume_and_stop_a_run(served: Plant) -> None:
     assert ended.json["outcome"] == {"code": "E-STOPPED", "reason": "stopped by tester: test"}
     served.simulators.assert_off()
     assert served.command("reset", *OPTIONS).out == "st01 IDLE\n"
+
+
+def test_ctrl_c_leaves_the_run_alone_and_says_how_to_end_it(served: Plant) -> None:
+    run, follower = served.begin_discharge()
+    left = follower.end(signal.SIGINT)
+    told = "evaline: interrupted; a run that was started goes on, `evaline abort --station st01` ends it"
+    assert (left.code, left.err.splitlines()[-1]) == (130, told)
+    assert served.command("status", "--json").json["stations"]["st01"]["run_id"] == run
+    assert served.command("stop", *OPTIONS).code == 0
+    assert served.command("reset", *OPTIONS).code == 0
 
 
 def test_abort_ends_a_run_with_everything_off_and_is_cleared_by_hand(served: Plant) -> None:

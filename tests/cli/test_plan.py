@@ -121,12 +121,18 @@ def test_a_recipe_with_faults_has_no_plan(plant: Plant, here: Here) -> None:
         (("--soc", "130 %"), "--soc 130 %: write it like '50 %' [E-SETTINGS]"),
         (("--soh", "0 %"), "--soh 0 %: write it like '80 %' [E-SETTINGS]"),
         (("--soh", "2 V"), "--soh 2 V: write it like '80 %' [E-SETTINGS]"),
-        (("--station", "st09"), "there is no station 'st09'; known are st01 [E-STATION]"),
-        (("--lang", "fr"), "lang: Input should be 'en' or 'ko' [E-SETTINGS]"),
+        (("--lang", "fr"), "language 'fr': give en or ko by --lang or EVALINE_LANG [E-SETTINGS]"),
     ],
 )
 def test_a_wrong_option_is_one_line(here: Here, options: tuple[str, ...], said: str) -> None:
     here("plan", "quick_capacity_dcir", *DUT, *options).says(3, f"evaline: {said}")
+
+
+def test_a_plan_for_a_station_that_is_not_there_ends_with_4_and_in_json(here: Here) -> None:
+    said = "there is no station 'st09'; known are st01 [E-STATION]"
+    refused = here("plan", "quick_capacity_dcir", *DUT, "--station", "st09", "--json")
+    refused.says(4, f"evaline: {said}")
+    assert refused.json == {"code": "E-STATION", "errors": [said], "reasons": []}
 
 
 def test_a_plan_in_korean(here: Here) -> None:

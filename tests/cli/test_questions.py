@@ -60,7 +60,7 @@ def test_a_question_is_shown_by_run_and_status_and_answered_by_its_words(served:
 
 def test_an_answer_of_a_station_that_is_not_there(served: Plant) -> None:
     served.command("answer", "yes", "--station", "st09").says(
-        3, "evaline: there is no station 'st09'; known are st01 [E-STATION]"
+        4, "evaline: there is no station 'st09'; known are st01 [E-STATION]"
     )
 
 

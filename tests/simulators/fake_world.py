@@ -91,9 +91,6 @@ class FakeWorld:
         """Series resistance and an arc with its top at 10 Hz."""
         return (last - first + 1) * (0.0012 + 0.0015 / (1 + 0.1j * frequency))
 
-    def insulation_between(self, pole: str) -> float:
-        return 2 * self.insulation_ohm
-
     def set_chamber(self, set_point: float | None) -> None:
         self.set_point = set_point
 

@@ -34,7 +34,7 @@ class TestFramesOfTheGuide:
     def test_denied_without_remote_control_and_because_of_local(self, bench: Bench) -> None:
         assert bench.call(bytes.fromhex("0601F56666")) == bytes.fromhex("8607")
         assert bench.call(bytes.fromhex("050195FF00")) == bytes.fromhex("8507")
-        bench.device.lock_local(True)
+        bench.device.local = True
         assert bench.call(bytes.fromhex("050192FF00")) == bytes.fromhex("8517")
 
     def test_actual_values_in_one_snapshot(self, bench: Bench) -> None:

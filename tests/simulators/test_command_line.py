@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from config import load_line
+from config import load_line, shipped_dut_models
 from config.line import VisaLinkConfig
+from simulators.control import Control
+from simulators.station import SimulatedStation
 
 DEMO = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
 Start = Callable[..., Awaitable[Process]]
@@ -138,6 +141,7 @@ async def test_line_time_from_a_clock_page(start: Start, tmp_path: Path) -> None
         (("--fault", "cycler:estop"), "no fault 'estop'"),
         (("--fault", "cycler:nan@1+0"), "longer than 0 s"),
         (("--rate", "0"), "must be a positive number"),
+        (("--rate", "abc"), "simulate: argument --rate: invalid float value: 'abc'"),
         (("--clock", "/no/such/page"), "not a clock page"),
         (("--config", "/no/such/file"), "cannot be read"),
     ],
@@ -157,5 +161,33 @@ async def test_a_port_in_use_is_one_line_and_exit_code_1(start: Start, line_file
         process = await start()
         _, errors = await process.communicate()
     assert process.returncode == 1
-    assert errors.decode().startswith("st01/cycler: cannot listen on 127.0.0.1:")
+    assert errors.decode().startswith("evaline: st01/cycler: cannot listen on 127.0.0.1:")
+    assert errors.decode().endswith(" [E-LISTEN]\n")
     assert errors.count(b"\n") == 1
+
+
+def test_who_reads_the_kinds_may_stop_reading() -> None:
+    kinds = subprocess.Popen([sys.executable, "-m", "simulators", "--kinds"], stdout=PIPE, stderr=PIPE)
+    assert kinds.stdout is not None
+    assert kinds.stderr is not None
+    kinds.stdout.close()
+    assert (kinds.stderr.read(), kinds.wait()) == (b"", 0)
+    kinds.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("set st01 ambient 35", "ambient cannot be set to 35: there is no such name; numbers: ambient_degc, "),
+        ("set st01 ambient_degc 9999", "ambient_degc must be within -60 and 100 degC"),
+        ("set st01 ambient_degc NaN", "ambient_degc must be within -60 and 100 degC"),
+        ("battery st01 modl=nmc", "battery has no key 'modl'; known are model, code, "),
+    ],
+)
+def test_what_cannot_be_is_named(line_file: Path, words: str, why: str) -> None:
+    line = load_line(line_file)
+    station = SimulatedStation(line, "st01", shipped_dut_models(), lambda: 0.0)
+    answer = Control(line, {"st01": station}, {"st01": {}}).obey(words)
+    assert answer["event"] == "error"
+    assert why in answer["message"]
+    assert station.world.ambient_degc == 25.0

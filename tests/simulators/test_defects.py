@@ -122,7 +122,7 @@ def test_a_high_joint_ends_a_discharge_early() -> None:
 def test_insulation_is_both_poles_in_parallel() -> None:
     it = line(insulation_positive_kohm=3000.0, insulation_negative_kohm=20.0)
     world = it.world
-    assert (world.insulation_between("positive"), world.insulation_between("negative")) == (3e6, 20e3)
+    assert (world.pack.insulation.positive, world.pack.insulation.negative) == (3e6, 20e3)
     assert world.insulation_ohm == pytest.approx(19_867.5, rel=1e-5)
     assert world.truth()["insulation_ohm_per_v"] == pytest.approx(19_867.5 / 350, rel=1e-5)
 

@@ -129,7 +129,7 @@ def test_nothing_is_changed_without_remote_control(bench: Bench, command: str) -
 
 
 def test_the_front_panel_keeps_remote_control_out(bench: Bench) -> None:
-    bench.device.lock_local(True)
+    bench.device.local = True
     bench.say("SYST:LOCK ON")
     assert bench.say("SYST:LOCK:OWN?") == "LOCAL"
     assert bench.say("SYST:ERR?") == '-201,"Invalid while in local"'

@@ -49,7 +49,7 @@ def test_access_denied_is_the_guides_frame() -> None:
     talk = Talk()
     talk.frame(1, "05 0192 0000")
     assert talk.face.receive(bytes.fromhex("01 05 01 95 FF 00 9D EA"))[:3] == bytes.fromhex("01 85 07")
-    talk.instrument.device.lock_local(True)
+    talk.instrument.device.local = True
     assert talk.face.receive(bytes.fromhex("01 05 01 92 FF 00 2C 2B")) == bytes.fromhex("01 85 17 02 9E")
 
 
