@@ -197,10 +197,10 @@ def _checked(model: type[T], what: str, data: dict[str, Any]) -> T:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        unknown = [".".join(map(str, e["loc"])) for e in error.errors() if e["type"] == "extra_forbidden"]
+        unknown = [fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"]
         if unknown:
-            known = ", ".join(model.model_fields)
-            raise ValueError(f"{what} has no key {unknown[0]!r}; known are {known}") from None
+            known = f"; known are {', '.join(model.model_fields)}" if len(unknown[0]) == 1 else ""
+            raise ValueError(f"{what} has no key {'.'.join(map(str, unknown[0]))!r}{known}") from None
         first = error.errors()[0]
         raise ValueError(f"{what} {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 

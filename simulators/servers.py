@@ -261,8 +261,8 @@ class PtyServer:
         path = self.endpoint.path
         if path.exists() and not path.is_symlink():
             raise ListenError(
-                f"{self.name}: {path} exists and is not a serial port of a simulator; "
-                "remove it, or give the link another port"
+                f"{self.name}: {path} exists and is not a serial port of a simulator. "
+                "Remove it, or give the link another port"
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
