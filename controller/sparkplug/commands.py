@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from controller.mes.reading import PayloadError, read_json
+from controller.mes.reading import PayloadError as UnreadableError
+from controller.mes.reading import read_json
 from controller.mes.topics import rfc3339
 from controller.sparkplug.metrics import MESSAGE
 from controller.sparkplug.session import Refused, Write
@@ -19,7 +20,7 @@ def as_command(write: Write, actor: str, source: str) -> bytes | Refused:
     if write.name == MESSAGE:
         try:
             asked = read_json(str(write.value).encode())
-        except PayloadError as error:
+        except UnreadableError as error:
             return Refused(write.device, error.code, str(error))
         if not isinstance(asked, dict):
             return Refused(write.device, "E-SPARKPLUG-VALUE", f"{MESSAGE} takes a JSON object")

@@ -148,7 +148,7 @@ _WIDTH = {"int_value": 32, "long_value": 64}
 MetricValue = bool | int | float | str | bytes | None
 
 
-class SparkplugPayloadError(ValueError):
+class PayloadError(ValueError):
     """Bytes that are not a payload we can trust; `code` is stable."""
 
     code = "E-SPARKPLUG-PAYLOAD"
@@ -238,16 +238,16 @@ def _fits(value: int, datatype: DataType) -> bool:
 
 
 def decode(data: bytes) -> Payload:
-    """The payload in bytes from outside; raises SparkplugPayloadError for anything that is not one."""
+    """The payload in bytes from outside; raises PayloadError for anything that is not one."""
     if len(data) > MAX_BYTES:
-        raise SparkplugPayloadError(f"{len(data)} bytes are more than a payload may have ({MAX_BYTES})")
+        raise PayloadError(f"{len(data)} bytes are more than a payload may have ({MAX_BYTES})")
     try:
         made = ProtobufPayload.FromString(data)
         if len(made.metrics) > MAX_METRICS:
-            raise SparkplugPayloadError(f"{len(made.metrics)} metrics are more than a payload may have ({MAX_METRICS})")
+            raise PayloadError(f"{len(made.metrics)} metrics are more than a payload may have ({MAX_METRICS})")
         metrics = tuple(_get(metric) for metric in made.metrics)
     except message.DecodeError:
-        raise SparkplugPayloadError("not a Sparkplug B payload") from None
+        raise PayloadError("not a Sparkplug B payload") from None
     return Payload(_optional(made, "timestamp"), metrics, _optional(made, "seq"))
 
 
@@ -263,7 +263,7 @@ def _get(made: Any) -> Metric:
         try:
             datatype = DataType(made.datatype)
         except ValueError:
-            raise SparkplugPayloadError(f"a metric of data type {made.datatype} is not understood") from None
+            raise PayloadError(f"a metric of data type {made.datatype} is not understood") from None
     return Metric(
         value=None if made.is_null else _value(made, datatype),
         datatype=datatype,
@@ -278,7 +278,7 @@ def _get(made: Any) -> Metric:
 
 def _properties(keys: Sequence[str], values: Sequence[Any]) -> Iterator[tuple[str, MetricValue]]:
     if len(keys) != len(values):
-        raise SparkplugPayloadError(f"a property set has {len(keys)} keys and {len(values)} values")
+        raise PayloadError(f"a property set has {len(keys)} keys and {len(values)} values")
     for key, value in zip(keys, values, strict=True):
         field = value.WhichOneof("value")
         found = None if field is None else getattr(value, field)
@@ -288,14 +288,14 @@ def _properties(keys: Sequence[str], values: Sequence[Any]) -> Iterator[tuple[st
 def _text(value: Any) -> str:
     """The protobuf runtime hands out text that is not UTF-8 as its bytes."""
     if not isinstance(value, str):
-        raise SparkplugPayloadError("text that is not UTF-8")
+        raise PayloadError("text that is not UTF-8")
     return value
 
 
 def _value(made: Any, datatype: DataType | None) -> MetricValue:
     field = made.WhichOneof("value")
     if field is None:
-        raise SparkplugPayloadError("a metric has no value that is understood and is not null")
+        raise PayloadError("a metric has no value that is understood and is not null")
     value: MetricValue = getattr(made, field)
     if field == "string_value":
         value = _text(value)
@@ -305,10 +305,10 @@ def _value(made: Any, datatype: DataType | None) -> MetricValue:
     if expected in _WIDTH and field in _WIDTH and isinstance(value, int):
         signed = _signed(value, _SIGNED_BITS.get(datatype), _WIDTH[field])
         if not _fits(signed, datatype):
-            raise SparkplugPayloadError(f"{signed} is no {datatype.name}")
+            raise PayloadError(f"{signed} is no {datatype.name}")
         return signed
     if field != expected:
-        raise SparkplugPayloadError(f"a metric of type {datatype.name} has a {field}")
+        raise PayloadError(f"a metric of type {datatype.name} has a {field}")
     return value
 
 

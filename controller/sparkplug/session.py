@@ -12,17 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.mes.reading import PayloadError, read_json
-from controller.sparkplug.payload import (
-    DataType,
-    Metric,
-    MetricValue,
-    Payload,
-    Quality,
-    SparkplugPayloadError,
-    decode,
-    encode,
-)
+from controller.mes.reading import PayloadError as UnreadableError
+from controller.mes.reading import read_json
+from controller.sparkplug.payload import DataType, Metric, MetricValue, Payload, PayloadError, Quality, decode, encode
 
 NAMESPACE = "spBv1.0"
 BDSEQ = "bdSeq"
@@ -83,8 +75,6 @@ class HostOffline:
 
 Event = Write | Refused | HostOffline
 
-_Values = tuple[tuple[int, MetricValue], ...]  # (place among the device's metrics, value)
-
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -109,7 +99,7 @@ class _Device:
     time: int = 0  # ms, of the newest readings
     newest: tuple[MetricValue, ...] = field(init=False)
     reported: list[MetricValue] = field(init=False)
-    stored: deque[tuple[int, _Values]] = field(default_factory=deque)
+    stored: deque[tuple[int, tuple[tuple[int, MetricValue], ...]]] = field(default_factory=deque)
     stored_count: int = 0
 
     def __post_init__(self) -> None:
@@ -148,8 +138,7 @@ class EdgeNode:
         for name, specs in device_specs.items():
             self._devices[name] = _Device(tuple(specs), alias)
             alias += len(specs)
-        # with what is to be stored should the connection go first: device, ms, values
-        self._outgoing: deque[tuple[Message, tuple[_Device, int, _Values] | None]] = deque()
+        self._outgoing: deque[Message] = deque()
         self._bdseq = self._seq = 0
         self._birth_time = -math.inf
         self.rebirth_asked = False
@@ -191,16 +180,15 @@ class EdgeNode:
             self._give_birth(t)
 
     def disconnected(self) -> None:
-        """The connection is gone; what was not sent, and what happens from here on, is stored. The next session learns
-        anew of the host."""
-        self._store_unsent()
+        """The connection is gone; what happens from here on is stored. The next session learns anew of the host."""
+        self._outgoing.clear()
         self.connected = self.born = self.host_online = self.rebirth_asked = False
 
     def leaving(self) -> None:
-        """A disconnection of our own will: the death goes first, after it nothing; what was not sent is stored."""
+        """A disconnection of our own will: the death goes first, after it nothing."""
         if self.born:
-            self._store_unsent()
-            self._outgoing.append((self._death(), None))
+            self._outgoing.clear()
+            self._outgoing.append(self._death())
         self.connected = self.born = self.rebirth_asked = False
 
     def take(self, t: float) -> Message | None:
@@ -210,7 +198,7 @@ class EdgeNode:
                 return None
             self._give_birth(t)
         if self._outgoing:
-            return self._outgoing.popleft()[0]
+            return self._outgoing.popleft()
         return self._next_stored(t) if self.born else None
 
     # ------------------------------------------------------------------------------------------- readings
@@ -237,14 +225,13 @@ class EdgeNode:
         places = device.changed()
         if not places:
             return
-        moved = tuple((place, device.newest[place]) for place in places)
         if self.born:
-            metrics = tuple(self._data_metric(device, place, value, device.time) for place, value in moved)
-            self._say("DDATA" if name else "NDATA", name, metrics, t, (device, device.time, moved) if name else None)
+            metrics = tuple(self._data_metric(device, place, device.newest[place], device.time) for place in places)
+            self._say("DDATA" if name else "NDATA", name, metrics, t)
         elif name is not None:
-            self._store(device, device.time, moved)
-        for place, value in moved:
-            device.reported[place] = value
+            self._store(device, tuple((place, device.newest[place]) for place in places))
+        for place in places:
+            device.reported[place] = device.newest[place]
 
     def lost(self, name: str, t: float) -> None:
         """A device cannot be reached any more."""
@@ -288,14 +275,9 @@ class EdgeNode:
         return Metric(value, spec.datatype, "", device.first_alias + place, time, historical, quality)
 
     def _say(
-        self,
-        kind: str,
-        device: str | None,
-        metrics: tuple[Metric, ...],
-        t: float,
-        unsent: tuple[_Device, int, _Values] | None = None,
+        self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float, *, is_birth: bool = True
     ) -> None:
-        self._outgoing.append((self._message(kind, device, metrics, t), unsent))
+        self._outgoing.append(self._message(kind, device, metrics, t))
 
     def _message(self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float) -> Message:
         payload = Payload(_ms(t), metrics, self._seq)
@@ -305,14 +287,8 @@ class EdgeNode:
 
     # ------------------------------------------------------------------------------------------- store and forward
 
-    def _store_unsent(self) -> None:
-        for _, unsent in self._outgoing:
-            if unsent is not None:
-                self._store(*unsent)
-        self._outgoing.clear()
-
-    def _store(self, device: _Device, time: int, values: _Values) -> None:
-        device.stored.append((time, values))
+    def _store(self, device: _Device, values: tuple[tuple[int, MetricValue], ...]) -> None:
+        device.stored.append((device.time, values))
         device.stored_count += len(values)
         while device.stored_count > self._keep:
             oldest = len(device.stored.popleft()[1])
@@ -337,10 +313,10 @@ class EdgeNode:
         if self.identity.host is not None and topic == self.state_topic:
             return self._host_said(data, t)
         if topic == self.identity.topic("NCMD"):
-            return self._commanded(None, data, retained)
+            return self._commanded(None, data, retained, t)
         prefix = self.identity.topic("DCMD", "")
         if topic.startswith(prefix):
-            return self._commanded(topic.removeprefix(prefix), data, retained)
+            return self._commanded(topic.removeprefix(prefix), data, retained, t)
         return []
 
     def _host_said(self, data: bytes, t: float) -> list[Event]:
@@ -357,7 +333,7 @@ class EdgeNode:
         self.leaving()
         return [HostOffline()]
 
-    def _commanded(self, device: str | None, data: bytes, retained: bool) -> list[Event]:
+    def _commanded(self, device: str | None, data: bytes, retained: bool, t: float) -> list[Event]:
         name = device or ""
         if retained:
             return [Refused(name, "E-SPARKPLUG-RETAINED", "a retained command would be repeated at every connection")]
@@ -365,10 +341,10 @@ class EdgeNode:
             return [Refused(name, "E-SPARKPLUG-DEVICE", f"{name or 'the node'} is not born")]
         try:
             payload = decode(data)
-        except SparkplugPayloadError as error:
+        except PayloadError as error:
             return [Refused(name, error.code, str(error))]
         if payload.timestamp is None or payload.timestamp > LAST_TIME or not payload.metrics:
-            return [Refused(name, SparkplugPayloadError.code, "a command has a timestamp and at least one metric")]
+            return [Refused(name, PayloadError.code, "a command has a timestamp and at least one metric")]
         if device is None:
             return [refused for metric in payload.metrics for refused in self._node_command(metric)]
         sent = payload.timestamp / 1000
@@ -421,7 +397,7 @@ def _host_state(data: bytes) -> tuple[bool, int] | None:
         return None
     try:
         state = read_json(data)
-    except PayloadError:
+    except UnreadableError:
         return None
     if not isinstance(state, dict):
         return None

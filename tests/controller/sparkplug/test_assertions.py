@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from google.protobuf.message import DecodeError
 
-from controller.sparkplug.payload import SparkplugPayloadError
+from controller.sparkplug.payload import PayloadError
 from tests.controller.sparkplug.assertions import CHECKS
 from tests.controller.sparkplug.mutations import mutations
 from tests.controller.sparkplug.trace import Trace, whole_life
@@ -35,6 +35,6 @@ def _fails(check: Callable[[Trace], None], trace: Trace) -> bool:
         check(trace)
     except AssertionError as error:
         return "the trace has no" not in str(error) and "one connection" not in str(error)
-    except (SparkplugPayloadError, DecodeError, KeyError, ValueError, IndexError):
+    except (PayloadError, DecodeError, KeyError, ValueError, IndexError):
         return False
     return False

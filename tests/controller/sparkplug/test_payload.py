@@ -19,8 +19,8 @@ from controller.sparkplug.payload import (
     Metric,
     MetricValue,
     Payload,
+    PayloadError,
     Quality,
-    SparkplugPayloadError,
     decode,
     encode,
 )
@@ -88,7 +88,7 @@ def test_without_data_types_values_of_one_field_are_as_on_the_wire(datatype: Dat
 def test_any_bytes_are_a_payload_or_refused(data: bytes) -> None:
     try:
         payload = decode(data)
-    except SparkplugPayloadError as error:
+    except PayloadError as error:
         refusal = str(error)
     else:
         assert len(payload.metrics) <= MAX_METRICS
@@ -104,7 +104,7 @@ def test_a_damaged_payload_is_a_payload_or_refused(payload: Payload, data: st.Da
     encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     try:
         read = decode(bytes(encoded))
-    except SparkplugPayloadError:
+    except PayloadError:
         return
     if all(metric.datatype is not None for metric in read.metrics):
         again = decode(encode(read))
@@ -160,7 +160,7 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_payload_is_refused_in_one_line(what: str) -> None:
     data, why = REFUSED[what]
-    with pytest.raises(SparkplugPayloadError, match=why):
+    with pytest.raises(PayloadError, match=why):
         decode(data)
 
 

@@ -158,44 +158,6 @@ def test_what_happened_without_the_host_follows_the_births_as_history_in_its_ord
     assert [metric.historical for metric in live.decoded.metrics] == [False]
 
 
-def queued(node: Driven, *volts: float) -> None:
-    """Readings of st01 whose messages are still to be taken."""
-    for value in volts:
-        node.t += 1
-        node.core.update("st01", station_values(volts=value), node.t)
-
-
-def test_what_a_lost_connection_left_unsent_comes_before_what_happened_after_it() -> None:
-    node = born()
-    queued(node, 400.0, 401.0)
-    unsent = round(node.t * 1000)
-    node.core.disconnected()
-    queued(node, 402.0)
-    node.connect(8)
-    sent = node.trace.packets[-4:]
-    assert verbs(sent) == ["NBIRTH", "DBIRTH", "DBIRTH", "DDATA"]
-    assert [(metric.value, metric.timestamp, metric.historical) for metric in sent[-1].decoded.metrics] == [
-        (400.0, unsent - 1000, True),
-        (401.0, unsent, True),
-        (402.0, unsent + 1000, True),
-    ]
-
-
-def test_what_a_host_gone_offline_left_unsent_is_stored() -> None:
-    node = born(host="scada")
-    queued(node, 400.0)
-    assert verbs(node.told(STATE, state(False, 2000))) == ["NDEATH"]
-    node.connect(8)
-    assert values(node.told(STATE, state(True, 3000))[-1]) == [400.0]
-
-
-def test_unsent_values_beyond_the_bound_are_counted() -> None:
-    node = born(keep=10)
-    queued(node, *(400.0 + n for n in range(25)))
-    node.core.disconnected()
-    assert node.core.dropped == 15
-
-
 def test_a_store_of_hours_goes_out_in_bounded_messages() -> None:
     node = born(host="scada")
     node.told(STATE, state(False, 2000))
@@ -387,6 +349,7 @@ def test_whatever_comes_is_carried_out_or_refused_and_the_node_goes_on(
         for event in node.events:
             if isinstance(event, Write):
                 assert (topic, retained, before) == (DCMD, False, True)
+                # whether it asks for anything is judged with the command: false is refused there
                 assert (event.name, type(event.value)) == ("Command/Hold", bool)
         is_command = topic in (NCMD, DCMD) or topic.startswith(DCMD[:-4])
         assert node.events or sent or not is_command
