@@ -19,7 +19,7 @@ import structlog
 from config.line import SparkplugConfig
 from controller.journal import AuditEntry
 from controller.line import Line
-from controller.mes.connection import V311, BrokerSettings, Connector, MqttClient
+from controller.mes.connection import V311, BrokerSettings, Connector, MqttClient, first_error, pause_for
 from controller.sparkplug.commands import as_command
 from controller.sparkplug.metrics import NODE_SPECS, StationMetrics, node_values
 from controller.sparkplug.session import NUMBERS, EdgeNode, Identity, Message, Refused, Write
@@ -130,13 +130,13 @@ class SparkplugNode:
             except* _HostGoneError:
                 log.info("sparkplug host offline", host=self.core.identity.host)
             except* (aiomqtt.MqttError, OSError) as errors:
-                self.last_error = _first(errors)
+                self.last_error = first_error(errors)
             self.core.disconnected()
             if self._stopping:
                 raise asyncio.CancelledError  # an error of the disconnection took its place
             if self._connector.accepted:
                 pause = FIRST_PAUSE_S
-            await _pause(pause)
+            await pause_for(pause)
             pause = min(2 * pause, MAX_PAUSE_S)
 
     async def _session(self, death: Message) -> None:
@@ -168,16 +168,16 @@ class SparkplugNode:
                 await client.publish(message.topic, message.payload, message.qos, message.retain)
                 sent += 1
                 if sent % BURST == 0:
-                    await _pause(BURST_PAUSE_S)
+                    await pause_for(BURST_PAUSE_S)
             if self.core.rebirth_asked:
-                await _pause(BURST_PAUSE_S)
+                await pause_for(BURST_PAUSE_S)
             else:
                 await self._wake.wait()
 
     async def _look_for_host(self, client: MqttClient) -> None:
         """A STATE that a broker lost would leave us waiting for ever: subscribing again brings the retained one."""
         while True:
-            await _pause(LOOK_AGAIN_S)
+            await pause_for(LOOK_AGAIN_S)
             if self.core.connected and not self.core.born:
                 await client.subscribe_all(self.core.state_topic)
 
@@ -230,16 +230,3 @@ class _Refusals:
     def add(self, refused: Refused) -> None:
         self.codes[refused.code] += 1
         self.newest = refused.why
-
-
-async def _pause(seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
-
-
-def _first(error: BaseException) -> str:
-    """The text of the first error inside a group, or of what caused it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error.__cause__ or error)

@@ -274,9 +274,7 @@ class EdgeNode:
             quality = _quality(spec, value)
         return Metric(value, spec.datatype, "", device.first_alias + place, time, historical, quality)
 
-    def _say(
-        self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float, *, is_birth: bool = True
-    ) -> None:
+    def _say(self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float) -> None:
         self._outgoing.append(self._message(kind, device, metrics, t))
 
     def _message(self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float) -> Message:
