@@ -11,8 +11,9 @@ NAME = "evaline"
 ROOMS = ("config", "controller", "drivers", "sequences")
 
 
+@cache
 def software_version() -> str:
-    """The installed version."""
+    """The installed version, as it was at the first call: reading it takes a millisecond."""
     return version(NAME)
 
 
