@@ -77,6 +77,8 @@ class Journal(JournalReader):
         self.commit_count = 0
         self.outbox_head = self._outbox_seq
         """The newest committed outbox row; readers of the outbox need not look before it moves."""
+        self._result_seq = self.result_head = 0
+        """The committed event of the newest result since the opening, for those who follow results."""
 
         # all below is guarded by the condition
         self._changed = threading.Condition()
@@ -278,6 +280,7 @@ class Journal(JournalReader):
         seq = self._add(event.t, event.station, event.run, event.kind, text)
         if result is not None:
             self._statements.append(("INSERT INTO results VALUES (?, ?, ?)", (event.run, seq, result_text)))
+            self._result_seq = seq
         self._statements += [(_INSERT_OUTBOX, (*message, seq)) for message in messages]
         self._outbox_seq += len(messages)
         self.outbox.add(OpenMessage(row, id, topic, event.t, len(text)) for row, id, topic, text, *_ in messages)
@@ -327,7 +330,7 @@ class Journal(JournalReader):
             statements, self._statements = self._statements, []
             self._served, self._waiters = self._waiters, []
             self._busy = bool(events or statements)
-            outbox_head = self._outbox_seq
+            outbox_head, result_head = self._outbox_seq, self._result_seq
             if not self._busy and not self._served:
                 return not self._closing
         if self._busy:
@@ -336,7 +339,7 @@ class Journal(JournalReader):
             self._busy = False
             if events:
                 self._committed = (events[-1][0], events[-1][-1])
-            self.outbox_head = outbox_head
+            self.outbox_head, self.result_head = outbox_head, result_head
             served, self._served = self._served, []
             listeners = self._listeners
         for waiter in served:
