@@ -49,6 +49,10 @@ class Bus:
     def now(self) -> float:
         return max(port.now() for port in self.ports)
 
+    @property
+    def present(self) -> float:
+        return max(port.present for port in self.ports)
+
     def open(self) -> Conversation:
         return BusConversation([port.open() for port in self.ports])
 

@@ -78,8 +78,7 @@ class TextConversation:
         return answer
 
     def unasked(self) -> bytes:
-        """What the instrument says by itself; a wire that is cut at that moment loses it."""
-        self._port.timeline.catch_up()
+        """What the instrument has said by itself until the present; a wire that is cut at that moment loses it."""
         said = self._said()
         if not said or self._port.board.unreachable:
             return b""
@@ -140,6 +139,11 @@ class PortState(Generic[Device]):
 
     def now(self) -> float:
         self.timeline.catch_up()
+        return self.present
+
+    @property
+    def present(self) -> float:
+        """When it was last looked at: coming to now costs a step of the physics."""
         return self.timeline.now()
 
 
@@ -168,6 +172,7 @@ class TextPort(PortState[TextDevice]):
         return self._pending.passed(answer)
 
     def unasked(self) -> bytes:
+        self.timeline.catch_up()
         return self._pending.passed(self._connection().unasked())
 
     def _connection(self) -> TextConversation:

@@ -154,7 +154,7 @@ class TcpServer:
 
     async def sweep(self) -> LinkConfig | None:
         timeout = self.port.idle_timeout_s
-        now = self.port.now()
+        now = self.port.present
         for connection in list(self.connections):
             if self.refused or connection.is_stale or (timeout and now - connection.last_traffic >= timeout):
                 connection.close()
@@ -215,7 +215,7 @@ class TcpConnection(asyncio.Protocol):
         except (HangupError, FramingError):
             self.close()
             return
-        self.last_traffic = self._server.port.now()
+        self.last_traffic = self._server.port.present
         if self.is_stale:
             self.close()
         elif answer:
