@@ -84,14 +84,16 @@ class Face:
     def show(self, station: Station) -> None:
         """Retain what is new about a station."""
         topics, now = self._line.topics, station.now
-        state, info = state_of(station), info_of(station, self._recipes, self._line)
+        state = state_of(station)
         coarse = state.model_dump(exclude={"progress": {"elapsed_s", "estimated_s"}})
         if progress := state.progress:
             coarse["done"] = int(PROGRESS_STEPS * progress.elapsed_s / max(progress.estimated_s, 1.0))
         if self._new(topics.state(station.name), coarse):
             self._outlet.retain(topics.state(station.name), topics.retained(station.name, "state", now, state))
             self._show_wip()
-        if self._new(topics.info(station.name), info):
+        # a station's info changes with these alone, and this is called at every sample
+        if self._new(topics.info(station.name), (dict(station.instruments.identities), self._recipes)):
+            info = info_of(station, self._recipes, self._line)
             self._outlet.retain(topics.info(station.name), topics.retained(station.name, "info", now, info))
 
     def _new(self, topic: str, content: object) -> bool:
