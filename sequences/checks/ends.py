@@ -35,9 +35,12 @@ def check_ends(subject: Subject) -> Iterator[Finding]:
     for place in subject.places:
         step = place.step
         for index, end in enumerate(ends(step)):
-            yield from _end(end, place, subject, place.at("ends", index))
+            yield from _end(
+                end, place, subject, place.at("ends", index), subject.is_literal(place.at("ends", index, "when"))
+            )
         if isinstance(step, WaitUntil):
-            yield from _end(End(when=step.condition), place, subject, place.at("condition"))
+            path = place.at("condition")
+            yield from _end(End(when=step.condition), place, subject, path, subject.is_literal(path))
         elif isinstance(step, CapacityTest) and subject.beyond(step.cutoff, step.charge_current):
             text = (
                 f"{place.name}: the cutoff {step.cutoff.text} is met at the set current",
@@ -46,7 +49,7 @@ def check_ends(subject: Subject) -> Iterator[Finding]:
             yield finding("E-END-AT-ONCE", place.at("cutoff"), text, ("lower it", "낮추십시오"))
 
 
-def _end(end: End, place: Place, subject: Subject, path: tuple[str | int, ...]) -> Iterator[Finding]:
+def _end(end: End, place: Place, subject: Subject, path: tuple[str | int, ...], literal: bool) -> Iterator[Finding]:
     longest = _longest(place)
     # when the condition may begin to be true: what comes at the very end comes too late
     if end.at is not None:
@@ -55,7 +58,7 @@ def _end(end: End, place: Place, subject: Subject, path: tuple[str | int, ...]) 
     else:
         first, last = end.after or 0.0, longest if end.before is None else min(end.before, longest)
         times, in_time = Range(first, last * (1.0 - _SOON) - end.hold), first + end.hold < last
-    during = _while_running(place, subject, times)
+    during = replace(_while_running(place, subject, times), literal=literal)
     if not in_time or not all(can_be(part, during).true for part in alternatives(end.when.root)):
         yield _fault("E-END-UNREACHABLE", end, place, path, "can never come", "은(는) 절대 충족될 수 없습니다")
         return
@@ -182,7 +185,8 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
         for use in uses(place.step):
             if use.running or not use.truth:
                 continue
-            truth = can_be(use.expression.root, known)
+            path = place.at(*use.path)
+            truth = can_be(use.expression.root, replace(known, literal=subject.is_literal(path)))
             useless = isinstance(place.step, Check) and truth.true and use.expression.names
             if (truth.true and truth.false) or useless:  # a check that other limits make sure of does no harm
                 continue
@@ -192,7 +196,7 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
                 f"{place.name}: {use.expression.text!r:.80}: {always[1]}",
             )
             hint = (
-                "compare something that can be either; a fixed number of rounds is a repeat",
-                "둘 다 될 수 있는 값을 비교하십시오. 정해진 횟수의 반복은 repeat 입니다",
+                "compare something that can be either; what always runs needs no `if`, a number of rounds is a repeat",
+                "둘 다 될 수 있는 값을 비교하십시오. 항상 실행한다면 if 가 필요 없고, 정해진 반복은 repeat 입니다",
             )
-            yield finding("E-CONDITION-CONSTANT", place.at(*use.path), text, hint)
+            yield finding("E-CONDITION-CONSTANT", path, text, hint)

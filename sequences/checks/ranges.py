@@ -35,12 +35,14 @@ _MIRRORED = {"<=": ">=", ">=": "<=", "<": ">", ">": "<"}
 class Known:
     """What is known of names. `rated` is the rated capacity in Ah, None when unknown.
 
-    When `relative`, currents are multiples of it per hour, and one that is written in A says nothing.
+    When `relative`, currents are multiples of it per hour, and one that is written in A says nothing. Unless `literal`,
+    a truth may be a parameter's, which another run has otherwise.
     """
 
     ranges: Mapping[str, Range]
     rated: float | None
     relative: bool = False
+    literal: bool = False
 
 
 def can_be(node: Node, known: Known) -> Truth:
@@ -99,8 +101,9 @@ def _literal(literal: Literal, known: Known) -> Range:
 
 def _evaluate(node: Node, known: Known) -> Range | Truth:
     if isinstance(node, Literal):
-        # a truth is a parameter's: another run may have it otherwise
-        return MAYBE if node.dimension == DIMENSIONS["truth"] else _literal(node, known)
+        if node.dimension == DIMENSIONS["truth"]:
+            return Truth(bool(node.value), not node.value) if known.literal else MAYBE
+        return _literal(node, known)
     if isinstance(node, Name):
         if node.name.startswith("has_") or node.name == "grade_certain":
             return MAYBE

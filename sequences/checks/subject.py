@@ -111,6 +111,18 @@ class Subject:
             found.update((part.name, part) for part in parts_of(place.step))
         return found
 
+    def is_literal(self, path: Path) -> bool:
+        """Whether no parameter stands in the text at this path of the document."""
+        value = self._document
+        for key in path:
+            if not isinstance(value, str):  # an end in its short form is the condition itself
+                value = value[key]
+        return "$" not in str(value)
+
+    @cached_property
+    def _document(self) -> Any:
+        return self.recipe.to_data()
+
     def amperes(self, current: Current) -> float | None:
         """None for a C-rate of an unknown battery."""
         if self.dut is not None:

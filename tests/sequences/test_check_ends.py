@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sequences.checks.ranges import Known, Range, can_be
 from sequences.expression import Evaluation, parse_expression
+from sequences.recipe import Recipe
 from sequences.text import FaultError
 from tests.sequences.checking import DUT, capacity, cp, cr, found, loop, one, recipe, sound, wait, when
 from tests.sequences.playing import Data, cc, cccv, check, parallel, rest
@@ -174,6 +175,41 @@ def test_a_condition_between_steps_can_be_either(constant: str) -> None:
 def test_what_the_battery_or_the_station_decides_is_a_condition(condition: str) -> None:
     assert sound(recipe(when(condition, rest())))
     assert sound(recipe(when("rated_capacity > 50 Ah", rest())), None, None), "known once there is a battery"
+
+
+@pytest.mark.parametrize("literal", [True, False, "true", "not true", "true or soc > 50 %", "soc > 50 % and false"])
+def test_a_literal_truth_decides_nothing(literal: Any) -> None:
+    for step in (when(literal, rest()), loop(literal, rest())):
+        finding = one(recipe(step))
+        assert (finding.code, finding.path) == ("E-CONDITION-CONSTANT", ("steps", 0, "condition"))
+        assert "needs no `if`" in finding.hint.en
+
+
+@pytest.mark.parametrize("literal", [True, False, "true", "not true"])
+def test_a_check_of_a_literal_truth_checks_nothing(literal: Any) -> None:
+    assert one(recipe(check("c", literal))).code == "E-CONDITION-CONSTANT"
+
+
+@pytest.mark.parametrize(("literal", "code"), [("true", "E-END-AT-ONCE"), ("false", "E-END-UNREACHABLE")])
+def test_a_literal_truth_is_no_end(literal: str, code: str) -> None:
+    for end in (literal, {"when": literal}):
+        finding = one(recipe(ends(end)))
+        assert (finding.code, finding.path) == (code, ("steps", 0, "ends", 0))
+    assert one(recipe(wait(literal))).code == code
+
+
+def test_a_literal_truth_inside_other_steps_is_found_where_it_stands() -> None:
+    inner = when("soc > 50 %", rest(), otherwise=[loop("true", rest("again"))])
+    assert one(recipe(inner)).path == ("steps", 0, "else", 0, "condition")
+    made = Recipe(**{name: getattr(recipe(inner), name) for name in Recipe.model_fields})
+    assert one(made).path == ("steps", 0, "else", 0, "condition"), "a recipe made in Python has its document, too"
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_truth_that_a_parameter_gives_is_a_condition(deep: bool) -> None:
+    """Another run may have it otherwise."""
+    steps = [when("$deep", rest()), check("c", "not $deep or soc > 10 %"), wait("$deep or soc > 10 %")]
+    assert sound(recipe(*steps, parameters={"deep": {"default": deep}}))
 
 
 def test_a_check_that_always_passes_is_let_be_where_a_limit_makes_sure_of_it() -> None:
