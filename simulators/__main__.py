@@ -265,8 +265,10 @@ def _write_config(line: LineConfig, links: Links, path: Path) -> None:
         )
         for name, station in line.stations.items()
     }
-    served = line.model_copy(update={"stations": stations}).model_dump(mode="json", by_alias=True)
-    path.write_text(json.dumps(served, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    served = line.model_copy(update={"stations": stations})
+    # what is not said stays unsaid: with every default, 64 stations are larger than a line file may be
+    written = served.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    path.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
