@@ -279,8 +279,8 @@ async def set_by_hand(instruments: Instruments, role: str, setting: str, value: 
     """Change one setting through the driver, which reads it back; returns what the instrument reads afterwards."""
     known = SETTINGS.get(role, {})
     if setting not in known:
-        have = f"it has {', '.join(known)}" if known else f"a {role} has none"
-        raise ToolError(f"there is no setting {setting!r} of a {role}; {have}")
+        have = f"what can be set by hand is {', '.join(known)}" if known else "nothing of it can be set by hand"
+        raise ToolError(f"the {role} has no setting {setting!r}; {have}")
     driver = instruments.driver(role)
     await instruments.use(role, known[setting], driver, value.strip())
     reading = await instruments.use(role, driver.read) if hasattr(driver, "read") else None
