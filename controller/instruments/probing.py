@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from config import InstrumentConfig
 from controller.instruments.wire import Wires
 from drivers import CATALOG, ConfigError, DriverEntry, IdentityError, InstrumentError, LinkError
 from drivers.catalog import Probe
-from drivers.errors import PORT, REFUSED, TIMEOUT, NotHereError, RefusedError, SettingError
+from drivers.errors import ADDRESS, PORT, REFUSED, TIMEOUT, NotHereError, RefusedError, SettingError
 from drivers.links import RegisterLink, TextLink
 from drivers.links.metrics import shown
 from drivers.links.registers import RegisterConversation
@@ -56,11 +57,14 @@ class Probed:
 async def probe(address: str, timeout: float, units: Sequence[int], progress: Progress) -> Probed:
     """Ask at `host:port`, a serial port, or a VISA address, until a driver fits; on a bus, every one of `units`.
 
-    timeout s of connecting and of each answer. Raises LinkError when nobody listens there.
+    timeout s of connecting and of each answer. Raises LinkError when nobody listens there and for what is no address.
     """
     probed = Probed()
     if (place := _host_and_port(address)) is not None:
         await _check_listening(*place, timeout)
+    elif "::" not in address and not os.path.exists(address):
+        forms = "host:port, socket://host:port or TCPIP::host::port::SOCKET"
+        raise LinkError(PORT, f"{address!r} is no serial port of this machine; write the path of one, or {forms}")
     for link, asked in _links(address, timeout, _entries(probed)).items():
         await _ask_on(dict(link), asked, units, progress, probed)
         if probed.findings:
@@ -90,6 +94,8 @@ async def _check_listening(host: str, port: int, timeout: float) -> None:
     except TimeoutError:
         message = f"{host}:{port} does not answer the connection; check power, network and address"
         raise LinkError(TIMEOUT, message) from None
+    except (socket.gaierror, UnicodeError):  # UnicodeError: no name that could be one
+        raise LinkError(ADDRESS, f"no host is known by the name {host!r}; check it, or write its number") from None
     except OSError as error:
         reason = errno.errorcode.get(error.errno or 0, "") or str(error)
         words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
@@ -138,12 +144,12 @@ async def _ask_on(link: dict[str, Any], asked: Asked, units: Sequence[int], prog
     """Put every driver's questions on one link; a question that several have is sent once."""
     config = InstrumentConfig.model_validate({"driver": asked[0][0].name, "link": link})
     name = " ".join(str(value) for key, value in link.items() if key != "timeout_s")
-    progress(name)
     wire = Wires()("probe", config)
     once: _OnceText | _OnceRegisters
     once = _OnceRegisters(cast(RegisterLink, wire)) if hasattr(wire, "read_coils") else _OnceText(wire)
     try:
         await wire.open()
+        progress(name)
         for entry, probe in asked:
             for settings in _settings(entry, probe, units):
                 if (finding := await _identified(entry, once, link, settings)) is not None:
@@ -152,9 +158,9 @@ async def _ask_on(link: dict[str, Any], asked: Asked, units: Sequence[int], prog
             told = await _own_words(cast(RegisterConversation, wire), once.units())
             probed.answers += [(name, *words) for words in told]
     except LinkError as error:
-        progress(f"{name}: {error}")
-        if error.code == PORT:  # nothing else can open it either
+        if error.code in (PORT, ADDRESS):  # nothing else can open it either
             raise
+        progress(f"{name}: {error}")
     finally:
         await wire.close()
     if not probed.findings:

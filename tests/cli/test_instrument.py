@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -93,7 +92,8 @@ def test_a_question_in_its_own_words(simulated: Plant, here: Here, question: tup
         (("query", "interlock", "*IDN?"), 3, "'*IDN?' is no question about registers; write it like"),
         (("query", "cycler", "NONSENSE?"), 1, "no answer in 2.0 s"),
         (("set", "cycler", "output", "on"), 3, "it takes 'off' alone, not 'on'"),
-        (("set", "battery_monitor", "soc", "1"), 3, "a battery_monitor has none"),
+        (("set", "battery_monitor", "soc", "1"), 3, "has no setting 'soc'; nothing of it can be set by hand"),
+        (("set", "interlock", "lamp", "red"), 3, "what can be set by hand is contactor, trip, tower"),
         (("set", "interlock", "tower", "blue"), 3, "name lights like red+buzzer"),
     ],
 )
@@ -145,7 +145,7 @@ def test_probing_an_address_finds_the_driver_of_the_line_file(simulated: Plant, 
     assert "evaline: trying " in ended.err
 
 
-def test_probing_tells_when_nobody_listens_or_nobody_knows(here: Here, tmp_path: Path) -> None:
+def test_probing_tells_when_nobody_listens_or_nobody_knows(here: Here) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listening.getsockname()[1]}"
@@ -156,10 +156,29 @@ def test_probing_tells_when_nobody_listens_or_nobody_knows(here: Here, tmp_path:
         silent = here("instrument", "probe", address, "--timeout", "0.05")
     assert silent.code == 1
     assert silent.out == f"{address}: nothing that answered is known to a driver\n"
-    missing = here("instrument", "probe", tmp_path / "tty")
-    assert missing.code == 1
-    assert "E-LINK-PORT" in missing.err.splitlines()[-1]
     assert here("instrument", "probe", address, "--units", "1-x").code == 3
+
+
+FORMS = "write the path of one, or host:port, socket://host:port or TCPIP::host::port::SOCKET"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("foo", f"'foo' is no serial port of this machine; {FORMS} [E-LINK-PORT]"),
+        ("", f"'' is no serial port of this machine; {FORMS} [E-LINK-PORT]"),
+        ("foo..bar:5025", "no host is known by the name 'foo..bar'; check it, or write its number [E-LINK-ADDRESS]"),
+        ("foo:65536", f"'foo:65536' is no serial port of this machine; {FORMS} [E-LINK-PORT]"),
+        ("socket://foo", f"'socket://foo' is no serial port of this machine; {FORMS} [E-LINK-PORT]"),
+        ("/dev/absent", f"'/dev/absent' is no serial port of this machine; {FORMS} [E-LINK-PORT]"),
+        ("/dev/null", "cannot open /dev/null: Could not configure port: "),
+        ("GPIB::12::INSTR", "GPIB::12::INSTR is not of the form TCPIP::host::port::SOCKET, "),
+    ],
+)
+def test_what_is_no_address_is_said_once(here: Here, address: str, said: str) -> None:
+    ended = here("instrument", "probe", address)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.startswith(f"evaline: {said}")
 
 
 def test_without_a_daemon_and_without_a_line_file_there_is_nothing_to_list(here: Here) -> None:
