@@ -59,7 +59,7 @@ class Line:
             report_dir=state_dir / "reports",
             changed=self._changed,
         )
-        self._models = models
+        self._models, self._rules = models, grade_rules
         count = len(config.stations)
         self.stations = {
             name: Station(name, station, services, make_link(name), phase=index / count)
@@ -107,7 +107,7 @@ class Line:
                 if station is None or station.left is not None:
                     raise NotTakenUpError("its station has no place for it")
                 with self.clock.hold():
-                    arguments = (self.journal, summary, self._models, self.clock.now())
+                    arguments = (self.journal, summary, self._models, self._rules, self.clock.now())
                     station.left = await asyncio.to_thread(left_run, *arguments)
             except NotTakenUpError as why:
                 reason = ": ".join(filter(None, (DAEMON_ENDED.reason, str(why))))

@@ -18,7 +18,7 @@ from controller.mes.messages import Mode
 from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of
 from controller.requests import MEASURED
-from controller.run import COUNTERS, Job, Run, forecast_of
+from controller.run import COUNTERS, Job, Run, dut_of, forecast_of
 from controller.start import Reason, StartRequest
 from controller.states import State
 from controller.step_events import ENDED, STARTED, told_by
@@ -28,6 +28,7 @@ from sequences import (
     Decision,
     FaultError,
     Finish,
+    GradeRules,
     Measured,
     Program,
     ReplayError,
@@ -173,15 +174,19 @@ def recipe_body(run: Run, request: StartRequest) -> dict[str, Any]:
     }
 
 
-def left_run(journal: JournalReader, summary: RunSummary, models: Mapping[str, DutModel], now: float) -> LeftRun:
+def left_run(
+    journal: JournalReader, summary: RunSummary, models: Mapping[str, DutModel], rules: GradeRules, now: float
+) -> LeftRun:
     """A run without a result, ready to be taken up; raises NotTakenUpError. Takes seconds: call it in a thread."""
     try:
-        return _left_run(journal, summary, models, now)
+        return _left_run(journal, summary, models, rules, now)
     except (KeyError, TypeError, ValueError) as error:
         raise NotTakenUpError(f"the journal tells of it in another form ({type(error).__name__}: {error})") from None
 
 
-def _left_run(journal: JournalReader, summary: RunSummary, models: Mapping[str, DutModel], now: float) -> LeftRun:
+def _left_run(
+    journal: JournalReader, summary: RunSummary, models: Mapping[str, DutModel], rules: GradeRules, now: float
+) -> LeftRun:
     history = journal.history(summary.run)
     _refuse_what_was_ending(history)
     started = next((event for event in history if event.kind == "run.started"), None)
@@ -191,7 +196,7 @@ def _left_run(journal: JournalReader, summary: RunSummary, models: Mapping[str, 
     restart = next((event for event in reversed(history) if event.kind == RESTARTED), None)
     since_restart = [event for event in history if restart is None or event.seq > restart.seq]
     request = _request(started.body, recipe.body)
-    run = _run(summary, request, started, recipe.body, models)
+    run = _run(summary, request, started, recipe.body, models, rules)
     if restart is not None:
         _begin(run, restart.body)
     story = [told for event in since_restart if (told := told_by(event)) is not None]
@@ -243,7 +248,7 @@ def _request(started: Mapping[str, Any], recipe: Mapping[str, Any]) -> StartRequ
 
 def _run(
     summary: RunSummary, request: StartRequest, started: StoredEvent, body: Mapping[str, Any],
-    models: Mapping[str, DutModel],
+    models: Mapping[str, DutModel], rules: GradeRules,
 ) -> Run:  # fmt: skip
     model = models.get(body["model"])
     if model is None:
@@ -252,7 +257,7 @@ def _run(
         raise NotTakenUpError(f"the battery model {model.id} is another one now")
     try:
         tables = tables_of(request.tables)
-        recipe, _ = load_recipe(request.recipe_text, request.recipe_source, request.parameters, tables)
+        recipe, _ = load_recipe(request.recipe_text, request.recipe_source, request.parameters, tables, dut_of(model))
     except (DocumentError, FaultError) as error:
         raise NotTakenUpError(f"its recipe cannot be read any more: {error}") from None
     if recipe.content_hash != started.body["hash"]:
@@ -272,7 +277,7 @@ def _run(
         started=started.t,
         capacity_estimate=body["capacity_ah"],
         soc=body["soc"],
-        forecast=forecast_of(recipe, model, limits, body["soc"], body["capacity_ah"]),
+        forecast=forecast_of(recipe, model, limits, body["soc"], body["capacity_ah"], rules=rules),
         job=request.job,
         was_left=True,
     )

@@ -18,6 +18,7 @@ import yaml
 from config import LineConfig
 from controller.journal import AuditEntry, Event, Journal, JournalReader
 from controller.journal.check import verify
+from controller.recipes import load_grade_rules
 from controller.start import StartRefusedError
 from tests.controller.conftest import LIBRARY_RECIPE
 from tests.controller.dying import Plant, durable, over
@@ -530,6 +531,51 @@ def test_a_resumed_step_keeps_its_own_tighter_bounds(line_with: LineWith) -> Non
             bounds = {bound.name: bound.trip for bound in virtual.station._safety._bounds}
             assert bounds["temperature_max"] == 44.0
             await virtual.result(run)
+
+    over(line_with(), work)
+
+
+def test_a_recipe_keeps_the_defaults_that_it_has_for_its_battery(line_with: LineWith) -> None:
+    """What the battery's chemistry says, not what goes for others: the journal holds what was given alone."""
+    moves = {"moves": {"default": "5 Ah", "by_chemistry": {"NMC": "0.5 Ah"}}}
+
+    async def work(plant: Plant) -> None:
+        data = yaml.safe_load(recipe(REST, DISCHARGE | {"ends": ["charge >= $moves"], "max_time": "1 h"}))
+        text = yaml.safe_dump(data | {"parameters": moves}, sort_keys=False)
+        result = await resumed(plant, await die_in(plant, text, after=30.4))
+        assert result["steps"][-1]["reason"] == "charge >= 0.5 Ah"
+
+    over(line_with(), work)
+
+
+def test_what_is_left_of_a_run_is_foreseen_as_it_was_at_its_start(line_with: LineWith) -> None:
+    """By the line's grade rules: without them a provisional grade would be held for certain."""
+    values = {"fraction": "100 %", "number": "1", "insulation": "500 ohm/V", "voltage": "10 mV"}
+    needed = {
+        rule.measurement: values[rule.dimension]
+        for grade in load_grade_rules("default").classes
+        for rule in grade.needs
+    }
+    measurements = [
+        {"name": name, "title": {"en": name, "ko": name}, "from": {"kind": "formula", "value": value}}
+        for name, value in needed.items()
+    ]
+    decided = {
+        "step": "if", "name": "decided", "condition": "grade_certain", "on_interrupt": "abort",
+        "then": [REST | {"name": "short", "duration": "1 min"}], "else": [REST | {"name": "long", "duration": "2 h"}],
+    }  # fmt: skip
+    steps = [REST | {"duration": "1 min"}, {"step": "grade", "name": "now", "on_interrupt": "abort"}, decided]
+
+    async def work(plant: Plant) -> None:
+        async with plant.daemon() as virtual:
+            await virtual.start(recipe(*steps, measurements=measurements))
+            await virtual.clock.sleep(30.4)
+            at_start = virtual.station.run_now.forecast  # type: ignore[union-attr]
+            await durable(virtual)
+        async with plant.daemon() as virtual:
+            taken_up = virtual.station.run_now.forecast  # type: ignore[union-attr]
+        assert [step.label for step in taken_up.steps] == ["rest", "now", "long"]
+        assert taken_up == at_start
 
     over(line_with(), work)
 
