@@ -258,6 +258,8 @@ class Station:
     def acknowledge(self, codes: Collection[str], author: str) -> None:
         """Take note of the alarms with these codes, or of all."""
         noted = [alarm for alarm in self.alarms if not codes or alarm["code"] in codes]
+        if not noted:
+            return
         for alarm in noted:
             alarm["acknowledged_by"] = author
         self._records.acknowledged(self.run_now, [alarm["code"] for alarm in noted], author)

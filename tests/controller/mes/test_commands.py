@@ -241,6 +241,8 @@ def test_the_mode_outlives_the_daemon_and_its_change_is_told(play: Play) -> None
 def test_alarms_are_acknowledged_by_their_codes(play: Play) -> None:
     async def work(mes: Mes) -> None:
         await remote(mes)
+        assert (await mes.says("acknowledge"))["status"] == "accepted"
+        assert mes.sent("/event/acknowledged") == [], "no alarm stood, so there is nothing to tell"
         run = (await mes.says("store_and_start", order=order()))["run"]
         await mes.virtual.until(lambda: mes.virtual.station.state.name == "EXECUTE")
         mes.virtual.simulated.set_fault("interlock", "estop")
