@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -152,13 +153,14 @@ async def test_a_daemon_killed_after_its_commit_or_after_its_publish_leaves_the_
 
 
 FILL = """
-import asyncio, resource, sys
+import asyncio, resource, shutil, sys
 from pathlib import Path
 from controller.journal import Journal, JournalError
 from tests.controller.mes.brokers import finish
-async def main(path):
+async def main(path, how):
     journal = Journal.open(path, tick=0.001)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # from here on the disk takes no more of a file
+    if how == "file":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # the disk takes no more of a file
     number = 0
     try:
         while True:
@@ -167,26 +169,41 @@ async def main(path):
             number += 1
             print(number, flush=True)
     except JournalError as error:
-        print(error.code, flush=True)
+        if how == "volume":  # which is gone with this process
+            for part in path.parent.iterdir():
+                shutil.copy(part, sys.argv[3])
+        print(error, flush=True)
         await asyncio.Event().wait()
-asyncio.run(main(Path(sys.argv[1])))
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 """
 
 
-async def test_a_full_disk_costs_nothing_that_was_committed(tmp_path: Path) -> None:
+def on_a_small_volume(directory: Path) -> list[str]:
+    """What to call a program with, so that there is a volume of 2 MB at this directory for it alone."""
+    call = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=2m none "$0" && exec "$@"', str(directory)]
+    if subprocess.run([*call, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a volume of their own")
+    return call
+
+
+@pytest.mark.parametrize(("how", "told"), [("file", "disk I/O error"), ("volume", "database or disk is full")])
+async def test_a_full_disk_costs_nothing_that_was_committed(tmp_path: Path, how: str, told: str) -> None:
     """The writer learns of it before it tells anybody; what was committed is delivered once there is room again."""
-    path = tmp_path / "j.db"
+    small, path = tmp_path / "small", tmp_path / "j.db"
+    small.mkdir()
+    where, written = ([], path) if how == "file" else (on_a_small_volume(small), small / path.name)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", FILL, str(path), stdout=asyncio.subprocess.PIPE
+        *where, sys.executable, "-c", FILL, str(written), how, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     said: list[str] = []
     async with asyncio.timeout(60):
-        while not said or not said[-1].startswith("E-"):
+        while not said or said[-1].isdecimal():
             said.append((await process.stdout.readline()).decode().strip())
     process.kill()
     await process.communicate()
-    assert said[-1] == "E-JOURNAL-WRITE"
+    assert told in said[-1]
+    assert "E-JOURNAL-WRITE" in said[-1]
     committed = int(said[-2])
     assert committed > 10
     journal = Journal.open(path)
