@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import structlog
 import typer
 
-from config import DocumentError
+from config import DocumentError, LineConfig
 from controller.cli import broker, instrument, language, simulate
 from controller.cli.analyse import analyse
 from controller.cli.contract import contract, journal_verify, mode, orders
@@ -307,9 +307,14 @@ def safe_state(config: ConfigFile = DEFAULT_LINE, as_json: Json = False) -> None
     from controller.instruments.wire import load_wired_line
     from controller.outputs import line_to_safe_state
 
-    steps = _run(line_to_safe_state(load_wired_line(config), PacedClock()))
+    line = load_wired_line(config)
+    daemon = _daemon_of(line)
+    if daemon is not None:  # said before anything is done: this may take its seconds
+        _fail(1, daemon["warning"])
+    steps = _run(line_to_safe_state(line, PacedClock()))
     if as_json:
-        print(json.dumps({name: [asdict(step) for step in station] for name, station in steps.items()}))
+        told: dict[str, Any] = {name: [asdict(step) for step in station] for name, station in steps.items()}
+        print(json.dumps(told if daemon is None else told | {"_daemon": daemon}))  # no station may be called so
     else:
         for name, station in steps.items():
             for step in station:
@@ -317,6 +322,23 @@ def safe_state(config: ConfigFile = DEFAULT_LINE, as_json: Json = False) -> None
                 print(f"{name}  {step.name:<18} {word}")
     if not all(step.confirmed for station in steps.values() for step in station):
         raise typer.Exit(1)
+
+
+def _daemon_of(line: LineConfig) -> dict[str, Any] | None:
+    """The daemon that holds a line, and what that means for whoever switches its outputs off beside it."""
+    from controller.journal import holder
+
+    try:
+        pid = holder(Path(line.state_dir) / "journal.db")
+    except OSError:  # who cannot be told must not keep anything on
+        return None
+    if pid is None:
+        return None
+    warning = (
+        f"the daemon with pid {pid} holds this line: its runs will be aborted, and instruments that take one "
+        "connection only may refuse; the usual way is `evaline abort --station NAME` [W-LINE-HELD]"
+    )
+    return {"pid": int(pid) if pid.isdigit() else None, "warning": warning}
 
 
 @app.command()

@@ -9,7 +9,7 @@ from controller.journal.format import (
     RunSummary,
     StoredEvent,
 )
-from controller.journal.journal import Journal
+from controller.journal.journal import Journal, holder
 from controller.journal.reader import JournalReader
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "PendingMessage",
     "RunSummary",
     "StoredEvent",
+    "holder",
 ]

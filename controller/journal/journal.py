@@ -374,15 +374,41 @@ def _audit_body(entry: AuditEntry) -> str:
     return canonical({"author": entry.author, "action": entry.action, "reason": entry.reason, "detail": entry.detail})
 
 
+def holder(path: Path) -> str | None:
+    """The pid of the daemon that has the journal open, "unknown" at the moment it opens; None when there is none.
+
+    A daemon that dies leaves the lock file, not the lock. Raises OSError where the file cannot be read.
+    """
+    try:
+        lock = os.open(_lock_file(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named_in(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _named_in(lock: int) -> str:
+    return os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+
+
 def _lock(path: Path) -> int:
     """Hold the lock file beside the journal; the kernel lets go of it when this process dies, however it dies."""
-    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        message = f"{path} is in use by another daemon, process {_named_in(lock)}"
         os.close(lock)
-        raise JournalError("E-JOURNAL-LOCKED", f"{path} is in use by another daemon, process {holder}") from None
+        raise JournalError("E-JOURNAL-LOCKED", message) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock

@@ -122,6 +122,34 @@ def test_safe_state_after_a_killed_daemon_is_confirmed(plant: Plant) -> None:
     plant.simulators.assert_off()
 
 
+def test_safe_state_beside_a_daemon_says_whose_runs_it_ends_and_acts(plant: Plant) -> None:
+    plant.up(rate=PACED)
+    run, _ = plant.begin_discharge()
+    done = plant.command("safe-state", "--config", plant.line_file, "--json")
+    pid = plant.daemon.process.pid
+    warning = (
+        f"the daemon with pid {pid} holds this line: its runs will be aborted, and instruments that take one "
+        "connection only may refuse; the usual way is `evaline abort --station NAME` [W-LINE-HELD]"
+    )
+    done.says(0, f"evaline: {warning}")
+    assert done.json["_daemon"] == {"pid": pid, "warning": warning}
+    assert [(step["name"], step["confirmed"]) for step in done.json["st01"]] == [(name, True) for name in STEPS]
+    plant.daemon.until_state("ABORTED")
+    assert plant.daemon.result(run)["verdict"] in ("aborted", "error")
+    plant.simulators.assert_off()
+    plant.daemon.end()
+    assert plant.command("safe-state", "--config", plant.line_file).err == "", "nobody holds it any more"
+
+
+def test_safe_state_acts_though_nobody_can_tell_who_holds_the_line(plant: Plant) -> None:
+    plant.simulate(rate=PACED)
+    plant.state.mkdir(exist_ok=True)
+    plant.state.joinpath("journal.db.lock").symlink_to("journal.db.lock")  # no file can be opened there
+    done = plant.command("safe-state", "--config", plant.line_file)
+    assert (done.code, done.err) == (0, "")
+    plant.simulators.assert_off()
+
+
 def test_safe_state_without_instruments_is_not_confirmed_and_says_why(plant: Plant) -> None:
     plant.simulate(rate=PACED)
     plant.simulators.end()

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.journal import AuditEntry, Event, Journal, JournalError, OutboxMessage
+from controller.journal import AuditEntry, Event, Journal, JournalError, OutboxMessage, holder
 from controller.journal.check import verify
 
 T0 = 1.7e9
@@ -270,8 +270,12 @@ async def test_a_second_daemon_is_told_who_holds_the_journal(tmp_path: Path) -> 
         Journal.open(tmp_path / "j.db")
     assert caught.value.code == "E-JOURNAL-LOCKED"
     assert verify(tmp_path / "j.db").ok, "verify needs no lock"
+    assert holder(tmp_path / "j.db") == str(child.pid)
     child.kill()
     child.communicate()
+    assert (tmp_path / "j.db.lock").exists()
+    assert holder(tmp_path / "j.db") is None, "what it left is a file, no lock"
+    assert holder(tmp_path / "other.db") is None
     await Journal.open(tmp_path / "j.db").close()
 
 
