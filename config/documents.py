@@ -21,6 +21,7 @@ MAX_BYTES = 256_000
 MAX_DEPTH = 40
 MAX_VALUES = 8_000  # keys and values; the largest recipes of the library have a fifth of it
 MAX_LINE_VALUES = 60_000  # of a line file: some two hundred a station
+MAX_TOLD = 20  # faults of one file that a person is told at once
 
 # libyaml's parser where PyYAML has it: the same events, several times as fast
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -60,6 +61,27 @@ class DocumentError(Exception):
         """`file:line:column: what is wrong [code]`."""
         where = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
         return f"{where}: {self.text.in_language(lang)} [{self.code}]"
+
+    def lines(self) -> list[str]:
+        """Everything that is wrong, a line each."""
+        return [str(self)]
+
+
+class FaultyDocumentError(DocumentError):
+    """A document with faults, each at its place; as one line it tells the first and how many more there are."""
+
+    def __init__(self, faults: list[DocumentError]) -> None:
+        self.faults = faults
+        first, others = faults[0], len(faults) - 1
+        en, ko = (f" (and {others} more)", f" (외 {others}건)") if others else ("", "")
+        text = first.text
+        super().__init__(first.code, first.source, text.en + en, first.line, first.column, text.ko + ko)
+
+    def lines(self) -> list[str]:
+        """A line for each fault, MAX_TOLD at most."""
+        told = [str(fault) for fault in self.faults[:MAX_TOLD]]
+        more = len(self.faults) > MAX_TOLD
+        return [*told, f"{self.source}: and more; correct these first [{self.code}]"] if more else told
 
 
 @dataclass(frozen=True)
@@ -291,18 +313,6 @@ class Fault(Protocol):
 
     @property
     def path(self) -> Location: ...
-
-
-def first_validation_error(
-    document: Document, error: ValidationError | Fault, code: str, model: type[BaseModel] | None = None
-) -> DocumentError:
-    """The first fault of a document's content in the file as one line, and how many more there are."""
-    first, *others = validation_errors(document, error, code, model)
-    if not others:
-        return first
-    text = first.text
-    en, ko = f"{text.en} (and {len(others)} more)", f"{text.ko} (외 {len(others)}건)"
-    return DocumentError(first.code, first.source, en, first.line, first.column, ko)
 
 
 def validation_errors(

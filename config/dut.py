@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from config.documents import DocumentError, first_validation_error, read_document
+from config.documents import DocumentError, FaultyDocumentError, read_document, validation_errors
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -69,7 +69,7 @@ def load_dut_model(path: Path) -> DutModel:
     try:
         return DutModel.model_validate(document.data)
     except ValidationError as error:
-        raise first_validation_error(document, error, "E-DUT", DutModel) from None
+        raise FaultyDocumentError(validation_errors(document, error, "E-DUT", DutModel)) from None
 
 
 def shipped_dut_models() -> dict[str, DutModel]:

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from config.documents import MAX_LINE_VALUES, Document, Words, first_validation_error, read_document
+from config.documents import MAX_LINE_VALUES, Document, FaultyDocumentError, Words, read_document, validation_errors
 from config.simulation import SimulationConfig
 
 # what stands beside the stations under the line's topic
@@ -466,8 +466,8 @@ def load_line(path: Path) -> LineConfig:
 
 
 def validate_line(document: Document) -> LineConfig:
-    """Validate a parsed line file; raises DocumentError."""
+    """Validate a parsed line file; raises FaultyDocumentError."""
     try:
         return LineConfig.model_validate(document.data)
     except ValidationError as error:
-        raise first_validation_error(document, error, "E-CONFIG", LineConfig) from None
+        raise FaultyDocumentError(validation_errors(document, error, "E-CONFIG", LineConfig)) from None

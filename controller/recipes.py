@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from config import DocumentError
 from config.documents import (
     Document,
+    FaultyDocumentError,
     Words,
-    first_validation_error,
     parse_document,
     read_document,
     validation_errors,
@@ -33,13 +33,8 @@ MAX_TABLES = 5  # of one recipe
 Tables = Callable[[str], str]
 
 
-class FaultyRecipeError(DocumentError):
-    """A document that is no recipe: every fault at its place; as one line it tells the first."""
-
-    def __init__(self, faults: list[DocumentError]) -> None:
-        self.faults = faults
-        first = faults[0]
-        super().__init__(first.code, first.source, first.text.en, first.line, first.column, first.text.ko)
+class FaultyRecipeError(FaultyDocumentError):
+    """A document that is no recipe."""
 
 
 def library_ids() -> list[str]:
@@ -91,7 +86,7 @@ def load_grade_rules(name: str, parameters: Mapping[str, Any] | None = None) -> 
     try:
         return GradeRules.from_data(document.data, parameters)
     except (ValidationError, FaultError) as error:
-        raise first_validation_error(document, error, "E-GRADES", GradeRules) from None
+        raise FaultyDocumentError(validation_errors(document, error, "E-GRADES", GradeRules)) from None
 
 
 def tables_beside(directory: Path) -> Tables:

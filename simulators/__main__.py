@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         stations = {name: SimulatedStation(line, name, shipped_dut_models(), now) for name in line.stations}
         asyncio.run(_run(line, stations, options))
     except DocumentError as error:
-        print(f"evaline: {error}", file=sys.stderr)
+        print(*(f"evaline: {line}" for line in error.lines()), sep="\n", file=sys.stderr)
         return EXIT_CONFIG
     except ListenError as error:
         print(f"evaline: {error} [E-LISTEN]", file=sys.stderr)

@@ -74,7 +74,7 @@ def _exit_code() -> int:
     except ApiError as error:
         return _refused(error.exit_code, error.code, *error.lines, reasons=error.reasons)
     except DocumentError as error:
-        return _refused(3, error.code, str(error))
+        return _refused(3, error.code, *error.lines())
     except UsageError as error:
         return _refused(error.exit_code, error.code, str(error))
     except OSError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from config import InstrumentConfig, LineConfig, read_document, validate_line
-from config.documents import MAX_LINE_VALUES
+from config import Document, DocumentError, InstrumentConfig, LineConfig, read_document, validate_line
+from config.documents import MAX_LINE_VALUES, FaultyDocumentError
 from config.line import (
     ModbusRtuLinkConfig,
     ModbusTcpLinkConfig,
@@ -69,6 +70,12 @@ def load_wired_line(path: Path) -> LineConfig:
     """A line file whose instruments can all be made; raises DocumentError with line and column. Opens nothing."""
     document = read_document(path, MAX_LINE_VALUES)
     line = validate_line(document)
+    if faults := list(_faults(document, line)):
+        raise FaultyDocumentError(faults)
+    return line
+
+
+def _faults(document: Document, line: LineConfig) -> Iterator[DocumentError]:
     wires = Wires()
     for station, config in line.stations.items():
         for key, instrument in config.instruments.items():
@@ -76,16 +83,17 @@ def load_wired_line(path: Path) -> LineConfig:
             try:
                 entry = CATALOG.get(instrument.driver)
             except ConfigError as error:  # another package's, and something is wrong with it
-                raise document.error("E-CONFIG", (*place, "driver"), str(error)) from None
+                yield document.error("E-CONFIG", (*place, "driver"), str(error))
+                continue
             if entry is None:
                 known = ", ".join(sorted(CATALOG))
                 message = f"there is no driver {instrument.driver!r}; known are {known}"
-                raise document.error("E-CONFIG", (*place, "driver"), message)
-            if entry.role != key:
+                yield document.error("E-CONFIG", (*place, "driver"), message)
+            elif entry.role != key:
                 message = f"the driver {entry.name} is for the {entry.role}, this is the {key}"
-                raise document.error("E-CONFIG", (*place, "driver"), message)
-            try:
-                entry.make(wires(key, instrument), instrument.model, instrument.serial, instrument.settings)
-            except ConfigError as error:
-                raise document.error("E-CONFIG", place, f"{station}/{key}: {error}") from None
-    return line
+                yield document.error("E-CONFIG", (*place, "driver"), message)
+            else:
+                try:
+                    entry.make(wires(key, instrument), instrument.model, instrument.serial, instrument.settings)
+                except ConfigError as error:
+                    yield document.error("E-CONFIG", place, f"{station}/{key}: {error}")

@@ -95,6 +95,66 @@ def test_a_mistake_in_the_line_file_is_named_with_its_place(
     assert not plant.state.exists(), "nothing was touched"
 
 
+def misspelt(line: Data) -> None:
+    station(line).update(scan_period_s="1 s", watchdogs_s=3)
+    instrument(line, "interlock")["link"].update(port=70000)
+
+
+def misdriven(line: Data) -> None:
+    instrument(line, "cycler").update(driver="ea_psb9000")
+    instrument(line, "temperature_scanner").update(settings={})
+
+
+@pytest.mark.parametrize(
+    ("change", "faults"),
+    [
+        (
+            misspelt,
+            [
+                ("scan_period_s: 1 s", "stations.st01.scan_period_s: must be a number"),
+                (
+                    "port: 70000",
+                    "stations.st01.instruments.interlock.link.modbus_tcp.port: must be less than or equal to 65535",
+                ),
+                ("watchdogs_s:", "stations.st01.watchdogs_s: unknown key; did you mean 'watchdog_s'?"),
+            ],
+        ),
+        (
+            misdriven,
+            [
+                ("driver: ea_psb9000", f"there is no driver 'ea_psb9000'; known are {KNOWN}"),
+                (
+                    "temperature_scanner:",
+                    "st01/temperature_scanner: driver icpdas_tm_th8 needs the setting 'units' (integers)",
+                ),
+            ],
+        ),
+    ],
+)
+def test_several_mistakes_in_the_line_file_are_a_line_each(
+    plant: Plant, here: Here, change: Callable[[Data], None], faults: list[tuple[str, str]]
+) -> None:
+    file = plant.write_line(change)
+    rows = file.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, row in enumerate(rows) if row == "stations:")
+    lines = []
+    for at, said in faults:
+        line, row = next((n, row) for n, row in enumerate(rows, 1) if n > first and row.strip().startswith(at))
+        lines.append(f"evaline: {file}:{line}:{row.index(at) + 1}: {said} [E-CONFIG]")
+    here("serve", "--config", file).says(3, *lines)
+    told = here("serve", "--config", file, "--json")
+    assert told.json["errors"] == [line.removeprefix("evaline: ") for line in lines]
+
+
+def test_of_many_mistakes_twenty_are_told_and_that_there_are_more(plant: Plant, here: Here) -> None:
+    file = plant.write_line(lambda line: line.update({f"key_{number}": 0 for number in range(21)}))
+    refused = here("serve", "--config", file)
+    *told, last = refused.err.splitlines()
+    assert (refused.code, len(told)) == (3, 20)
+    assert all(f"key_{number}: unknown key" in line for number, line in enumerate(told))
+    assert last == f"evaline: {file}: and more; correct these first [E-CONFIG]"
+
+
 def test_a_key_that_stands_twice_in_the_line_file_is_named_with_its_place(plant: Plant, here: Here) -> None:
     file = plant.write_line()
     lines = file.read_text(encoding="utf-8").splitlines()

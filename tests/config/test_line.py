@@ -64,6 +64,17 @@ def test_a_faulty_line_file_is_one_line_with_its_place(path: tuple[str, ...], va
     assert "\n" not in str(error.value)
 
 
+def test_of_several_mistakes_one_line_tells_the_first_and_how_many_more() -> None:
+    with pytest.raises(DocumentError) as error:
+        validate_line(changed(lambda data: data.update(state_dir=1, http=2)))
+    assert "state_dir: must be text (and 1 more) [E-CONFIG]" in str(error.value)
+    assert error.value.in_language("ko").endswith("(외 1건) [E-CONFIG]")
+    assert [line.split(": ", 1)[1] for line in error.value.lines()] == [
+        "state_dir: must be text [E-CONFIG]",
+        "http: must be a mapping [E-CONFIG]",
+    ]
+
+
 def test_a_station_that_nothing_can_switch_off_is_refused() -> None:
     with pytest.raises(DocumentError, match="nothing can be switched off without them"):
         validate_line(changed(lambda data: data["stations"]["st01"]["instruments"].pop("interlock")))

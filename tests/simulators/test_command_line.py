@@ -154,6 +154,17 @@ async def test_a_mistake_is_one_line_and_exit_code_3(start: Start, options: tupl
     assert errors.count(b"\n") == 1
 
 
+async def test_several_mistakes_in_the_line_file_are_a_line_each(start: Start, line_file: Path) -> None:
+    text = line_file.read_text(encoding="utf-8")
+    line_file.write_text(text.replace("ambient_degc:", "ambient_c:").replace("soc: 0.35", "soc: 35"))
+    process = await start()
+    _, errors = await process.communicate()
+    assert process.returncode == 3
+    first, second = errors.decode().splitlines()
+    assert "simulation.stations.st01.ambient_c: unknown key; did you mean 'ambient_degc'? [E-CONFIG]" in first
+    assert "simulation.stations.st01.battery.soc: must be less than or equal to 0.98 [E-CONFIG]" in second
+
+
 async def test_a_port_in_use_is_one_line_and_exit_code_1(start: Start, line_file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupant:
         port = occupant.getsockname()[1]
