@@ -9,7 +9,8 @@ from sequences.dry_run import ASKING
 
 
 def plan_body(recipe: Recipe, forecast: Forecast) -> dict[str, Any]:
-    """Keys carry their unit; + charges. `longest_s` is what the recipe's own limit on its time allows."""
+    """Keys carry their unit; + charges. `early_s` is what it takes where the step `early_by` skips what was planned of
+    it, `longest_s` what the recipe's own limit on its time allows."""
     return {
         "recipe": recipe.id,
         "version": recipe.version,
@@ -19,6 +20,8 @@ def plan_body(recipe: Recipe, forecast: Forecast) -> dict[str, Any]:
         "soc": forecast.soc,
         "capacity_ah": forecast.capacity,
         "seconds": forecast.seconds,
+        "early_s": forecast.early.seconds if forecast.early is not None else None,
+        "early_by": forecast.early.step if forecast.early is not None else None,
         "longest_s": float(recipe.safety.total_time.trip),
         "questions": sum(step.kind in ASKING for step in forecast.steps),
         "for_people_s": forecast.for_people,

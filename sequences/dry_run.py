@@ -33,14 +33,15 @@ from sequences.actions import (
 from sequences.battery_model import BatteryModel
 from sequences.bounds import Bound, effective_bounds, tightest
 from sequences.dut import Dut, StationLimits
+from sequences.flow import If, Step
 from sequences.grading import GradeRules, Measured, grade, is_certain
 from sequences.measuring import MeasurementResult, RunData, analyse_some
 from sequences.program import Program
-from sequences.recipe import Recipe
+from sequences.recipe import Recipe, walk
 from sequences.record import Decision, StepRecord
 from sequences.safety import Safety
 from sequences.sample import Quality, Sample, Value
-from sequences.step import Ocv, Pulse, StepBase
+from sequences.step import Check, Compute, GradeNow, Measure, Ocv, Publish, Pulse, SetPoint, StepBase
 from sequences.turn import Begun, Finish, Moment, Turn
 from sequences.verdict import Verdict
 from sequences.view import Context
@@ -54,6 +55,7 @@ SPECTRUM_PERIODS, SPECTRUM_POINT_TAKES = 2.0, 0.3  # of each frequency, and s be
 CHAMBER_RAMP = 1.0 / 60.0  # K/s of the air; the battery follows as its model does
 INSULATION = 1e9  # ohm
 ASKING = ("prompt", "inspect")  # steps that wait for people
+_AT_ONCE = (Check, Compute, GradeNow, Measure, Publish, SetPoint)  # steps that take no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,18 @@ class ForecastStep:
     bounds: tuple[Bound, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class EarlyEnd:
+    """An `if` by which the run may skip what was planned of it, and s of the whole run then."""
+
+    step: str
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Forecast:
-    """The whole of it: s, and Ah into the battery and out of it; `finish` is how it ended on the model."""
+    """The whole of it: s, and Ah into the battery and out of it; `finish` is how it ended on the model. `early` is
+    there where the battery's own provisional grade, which no model tells, may make the run shorter."""
 
     steps: tuple[ForecastStep, ...]
     finish: Finish
@@ -92,6 +103,7 @@ class Forecast:
     seconds: float
     charged: float
     discharged: float
+    early: EarlyEnd | None = None
 
     @property
     def for_people(self) -> float:
@@ -139,6 +151,7 @@ class _Rehearsal:
         self._records: list[StepRecord] = []
         self._begun: dict[int, tuple[Begun, int]] = {}
         self._interim: dict[str, MeasurementResult] = {}
+        self._decided: dict[str, tuple[float, bool, frozenset[str]]] = {}  # when, which way, what was measured by then
 
     def play(self, soc: float, capacity: float) -> Forecast:
         turn = self._program.start(Moment(self._sample(), self._t))
@@ -149,7 +162,27 @@ class _Rehearsal:
         finish = turn.finish or Finish(Verdict.INCONCLUSIVE, "longer than a dry run goes on")
         moved = self._model.counters
         steps, dut = tuple(self._steps), self._dut.model
-        return Forecast(steps, finish, dut, soc, capacity, self._t, moved.charged_ah, moved.discharged_ah)
+        totals = (self._t, moved.charged_ah, moved.discharged_ah)
+        return Forecast(steps, finish, dut, soc, capacity, *totals, early=self._early_end())
+
+    def _early_end(self) -> EarlyEnd | None:
+        """By the first `if` that goes by a provisional grade and whose way not taken does nothing that lasts."""
+        measurements = {measurement.name for measurement in self._recipe.measurements}
+        for step in self._recipe.steps:
+            if (
+                not isinstance(step, If)
+                or "grade_certain" not in step.condition.names
+                or step.name not in self._decided
+            ):
+                continue
+            at, taken, measured = self._decided[step.name]
+            planned, other = (step.then, step.otherwise) if taken else (step.otherwise, step.then)
+            names = {inner.name for inner, _ in walk(planned)}
+            end = max((run.started + run.seconds for run in self._steps if _name(run.label) in names), default=at)
+            can_be = bool(measured) and step.condition.names & measurements <= measured
+            if can_be and end > at and _lasts(planned) and not _lasts(other):
+                return EarlyEnd(step.name, self._t - (end - at))
+        return None
 
     # ---- time and samples
 
@@ -236,6 +269,7 @@ class _Rehearsal:
                 self._begun[event.index] = (event, len(self._rows) - 1)
                 continue
             if isinstance(event, Decision):
+                self._decided[event.label] = (self._t, event.taken, frozenset(self._interim))
                 continue
             self._records.append(event)
             begun, first = self._begun.pop(event.index)
@@ -325,6 +359,15 @@ def _longest(step: StepBase) -> float | None:
         return sum(pulse.duration + pulse.rest for pulse in step.pulses)
     longest: float | None = getattr(step, "max_time", None) or getattr(step, "duration", None)
     return longest
+
+
+def _lasts(steps: list[Step]) -> bool:
+    return any(not isinstance(step, _AT_ONCE) for step, _ in walk(steps))
+
+
+def _name(label: str) -> str:
+    """Of the recipe's own step: a call's steps stand after its name, a round's number after that of its step."""
+    return label.split("/")[0].split(" (")[0]
 
 
 def _yes(question: Ask) -> Any:

@@ -14,6 +14,7 @@ WORDS = {
     "en": {
         "step": "step", "takes": "takes", "longest": "at most", "cells": "cells V", "limits": "trips at",
         "on": "on", "at": "at", "soc": "SOC", "expected": "expected {seconds}; at {longest} total_time trips",
+        "early": "only {seconds} if what it measures is enough at {step}",
         "people": "questions to people: {questions}, with {time} at most for the answers besides",
         "moved": "moves {charged} Ah in and {discharged} Ah out",
         "ends": "on a battery in order it ends {verdict}", "reasons": "a start would be refused now",
@@ -23,6 +24,7 @@ WORDS = {
         "step": "스텝", "takes": "예상", "longest": "최대", "cells": "셀 V", "limits": "차단 한계",
         "on": "배터리", "at": "시작", "soc": "SOC",
         "expected": "예상 {seconds}; 총 시간(total_time) {longest} 초과 시 차단",
+        "early": "{step} 에서 측정 결과가 충분하면 {seconds} 만 소요",
         "people": "작업자 질문 {questions}회, 답변 대기 최대 {time} 별도",
         "moved": "충전 {charged} Ah, 방전 {discharged} Ah",
         "ends": "정상 배터리에서의 결과: {verdict}", "reasons": "지금 시작하면 거부됩니다",
@@ -44,6 +46,8 @@ def plan_lines(plan: dict[str, Any], lang: str) -> list[str]:
         lines.append(f"{words['parameters']}: {given}")
     lines += ["", *_table(_rows(plan["steps"], words)), ""]
     lines.append(words["expected"].format(seconds=clock(plan["seconds"]), longest=clock(plan["longest_s"])))
+    if plan["early_s"] is not None:
+        lines.append(words["early"].format(seconds=clock(plan["early_s"]), step=plan["early_by"]))
     if plan["questions"]:
         lines.append(words["people"].format(questions=plan["questions"], time=clock(plan["for_people_s"])))
     lines.append(words["moved"].format(charged=f"{plan['charged_ah']:.1f}", discharged=f"{plan['discharged_ah']:.1f}"))

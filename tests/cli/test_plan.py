@@ -81,6 +81,16 @@ def test_it_says_how_long_people_may_take(plant: Plant, here: Here) -> None:
     assert plan["seconds"] == pytest.approx(5, abs=0.1), "the model answers at once"
 
 
+def test_a_fast_estimate_is_planned_with_and_without_the_test_that_may_follow(here: Here) -> None:
+    shown = here("plan", "fast_pulse", *DUT, "--soc", "20 %").out.splitlines()
+    assert "only 0:20:02 if what it measures is enough at decided" in shown
+    plan = here("plan", "fast_pulse", *DUT, "--soc", "20 %", "--json").json
+    assert (plan["early_s"], plan["early_by"]) == (pytest.approx(1202, abs=2), "decided")
+    assert plan["seconds"] > 10 * 3600
+    above = here("plan", "fast_pulse", *DUT, "--soc", "50 %", "--json").json
+    assert above["early_s"] is None, "the estimate is not for that charge, so the test follows"
+
+
 def test_a_route_that_ends_in_failure_is_told(plant: Plant, here: Here) -> None:
     fails = {"name": "cold", "step": "check", "that": "temperature_max <= 6 degC", "text": {"en": "cold?", "ko": "?"}}
     shown = here("plan", plant.write("fails.yaml", recipe(REST, fails)), *DUT)

@@ -331,6 +331,44 @@ def test_a_grade_in_between_is_by_the_rules_that_will_hold(dut: Dut) -> None:
     assert found.reason == "grade A, certain"
 
 
+def test_where_a_provisional_grade_may_decide_the_shorter_run_is_foreseen_too(dut: Dut) -> None:
+    """The plan is the longer one; without what the grade needs nothing can be decided, and there is no shorter one."""
+    rise = {
+        "name": "resistance", "title": {"en": "r", "ko": "r"}, "optional": True,
+        "from": {"kind": "resistance", "pulse": "push", "at": "10 s"},
+    }  # fmt: skip
+    rules = GradeRules.from_data({
+        "schema": "evaline/grades/1", "id": "x", "source": "test", "otherwise": "D",
+        "classes": [{"grade": "A", "title": {"en": "a", "ko": "a"}, "needs": ["resistance <= 1 mohm", "other >= 1"]}],
+    })  # fmt: skip
+    push = {
+        "step": "pulse", "name": "push", "cell_voltage_min": "2.7 V", "cell_voltage_max": "4.2 V",
+        "pulses": [{"direction": "discharge", "current": "1C", "duration": "10 s", "rest": "40 s"}],
+    }  # fmt: skip
+    told = {"step": "publish", "name": "told", "event": "estimated"}
+    long = [rest("full", "2 h"), call("test", "sub")]
+    library = {"sub": document(rest("more", "1 h"), id="sub")}
+
+    def early(condition: str, *quick: Data, then: list[Data], otherwise: list[Data]) -> tuple[float, float | None]:
+        decided = {"step": "if", "name": "decided", "condition": condition, "then": then, "else": otherwise}
+        steps = [rest("a", "10 min"), *quick, {"step": "grade", "name": "now"}, decided, rest("z", "1 min")]
+        recipe = recipe_of(*steps, measurements=[rise], library=library)
+        forecast = dry_run(recipe, dut, soc=0.5, capacity=50.0, rules=rules)
+        if forecast.early is not None:
+            assert forecast.early.step == "decided"
+        return forecast.seconds, forecast.early.seconds if forecast.early is not None else None
+
+    measured = (push, {"step": "measure", "name": "m", "measurements": ["resistance"]})
+    by_both = "grade_certain and resistance <= 1 mohm"
+    assert early(by_both, *measured, then=[told], otherwise=long) == pytest.approx((11510.0, 710.0), abs=0.01)
+    assert early(f"not ({by_both})", *measured, then=long, otherwise=[]) == pytest.approx((11510.0, 710.0), abs=0.01)
+    assert early(by_both, then=[told], otherwise=long)[1] is None, "it was not measured"
+    assert early("grade_certain", then=[told], otherwise=long)[1] is None, "nothing was"
+    assert early("resistance <= 1 mohm", *measured, then=[told], otherwise=long)[1] is None, "the model tells that"
+    assert early(by_both, *measured, then=[rest("short")], otherwise=long)[1] is None, "nor is the other way none"
+    assert early(by_both, *measured, then=[told], otherwise=[told | {"name": "no"}])[1] is None, "nothing is shorter"
+
+
 def test_a_failing_recipe_says_where_and_why(dut: Dut) -> None:
     forecast = foreseen(dut, rest("a"), check("never", "voltage >= 500 V"), rest("b"))
     assert forecast.finish.verdict is Verdict.FAIL
