@@ -82,6 +82,9 @@ def model_of_code(code: str, models: dict[str, DutModel]) -> DutModel:
     """The one model a scanned code belongs to; raises DocumentError (E-DUT-CODE) for none or several."""
     fitting = [model for model in models.values() if re.fullmatch(model.code_pattern, code)]
     if len(fitting) != 1:
-        what = "no battery model" if not fitting else "several battery models: " + ", ".join(m.id for m in fitting)
-        raise DocumentError("E-DUT-CODE", f"code {code!r}", f"fits {what}; known are {', '.join(sorted(models))}")
+        several, known = ", ".join(model.id for model in fitting), ", ".join(sorted(models))
+        en = f"several battery models: {several}" if several else "no battery model"
+        ko = f"여러 배터리 모델에 해당합니다: {several}" if several else "해당하는 배터리 모델이 없습니다"
+        message, korean = f"fits {en}; known are {known}", f"{ko}. 사용할 수 있는 모델: {known}"
+        raise DocumentError("E-DUT-CODE", f"code {code!r}", message, ko=korean)
     return fitting[0]

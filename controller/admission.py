@@ -18,6 +18,7 @@ from controller.start import (
     StartRequest,
     battery_model,
     checked_recipe,
+    reason,
     reasons_against,
     station_limits,
 )
@@ -79,8 +80,11 @@ class Admission:
             with self._clock.hold():
                 await asyncio.to_thread(checked_recipe, request, run.model, run.limits, self._rules)
         except RecipeError as error:
-            hint = "the station is another one than the run was started on: abort it"
-            reasons += [Reason("E-RECIPE", line, hint) for line in error.lines]
+            hint = (
+                "the station is another one than the run was started on: abort it",
+                "실행을 시작한 때와 스테이션 조건이 다릅니다. 실행을 중단(abort)하십시오",
+            )
+            reasons += [reason("E-RECIPE", line, hint) for line in zip(error.lines, error.lines_ko, strict=True)]
         parts = (self._config, self._instruments, self._sampler, self._latest())
         reasons += reasons_against(request, run.model, run.recipe, *parts)
         reasons += reasons_against_going_on(left, self._latest())

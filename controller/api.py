@@ -1,4 +1,7 @@
-"""The HTTP API of the daemon: what the command line and the operator page use. Loopback only, JSON in and out."""
+"""The HTTP API of the daemon: what the command line and the operator page use. Loopback only, JSON in and out.
+
+What is refused is told in both languages: beside each text in English stands its Korean, under the same key with `_ko`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from controller.api_outbox import outbox_routes
+from controller.api_outbox import outbox_routes, problem
 from controller.instruments.api import instrument_routes
 from controller.line import Line
 from controller.mes.messages import Mode
@@ -22,6 +25,7 @@ from controller.states import RefusedCommandError
 from controller.status import status_of
 from controller.surroundings import AnswerRefusedError
 from sequences.step import MAX_CSV
+from sequences.text import Text
 
 STREAM_INTERVAL = 0.1  # wall s between two snapshots of a stream, at least
 
@@ -80,7 +84,9 @@ def build_api(line: Line) -> FastAPI:
 
     def unknown(station: str) -> JSONResponse:
         known = ", ".join(line.stations)
-        return _problem(404, "E-STATION", f"there is no station {station!r}; known are {known} [E-STATION]")
+        en = f"there is no station {station!r}; known are {known}"
+        ko = f"스테이션 {station!r} 이(가) 없습니다. 사용할 수 있는 스테이션: {known}"
+        return problem(404, "E-STATION", Text(en=en, ko=ko))
 
     app.include_router(outbox_routes(line))
 
@@ -121,7 +127,7 @@ def build_api(line: Line) -> FastAPI:
         try:
             station.answer(body.question, body.value, body.author)
         except AnswerRefusedError as error:
-            return _problem(409, error.code, f"{error} [{error.code}]")
+            return problem(409, error.code, error.text)
         await line.durable()
         return JSONResponse(status_of(station))
 
@@ -142,7 +148,7 @@ def build_api(line: Line) -> FastAPI:
         try:
             await commands[command](body.author, body.reason)
         except RefusedCommandError as error:
-            return _problem(409, error.code, str(error))
+            return problem(409, error.code, error.text)
         except StartRefusedError as error:  # a run that a former daemon left is judged like a start
             return _not_started(error)
         await line.durable()
@@ -171,7 +177,8 @@ def build_api(line: Line) -> FastAPI:
     async def run(run_id: str) -> JSONResponse:
         result = await asyncio.to_thread(line.journal.result, run_id)
         if result is None:
-            return _problem(404, "E-RUN", f"run {run_id!r} has no result")
+            text = Text(en=f"run {run_id!r} has no result", ko=f"실행 {run_id!r} 의 결과가 없습니다")
+            return problem(404, "E-RUN", text)
         return JSONResponse(result)
 
     @app.get("/api/stations/{name}/stream")
@@ -200,8 +207,4 @@ def build_api(line: Line) -> FastAPI:
 def _not_started(error: StartRefusedError | RecipeError) -> JSONResponse:
     if isinstance(error, StartRefusedError):
         return JSONResponse({"code": "E-REFUSED", "reasons": error.as_json()}, 409)
-    return JSONResponse({"code": "E-RECIPE", "findings": error.lines}, 422)
-
-
-def _problem(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"code": code, "message": message}, status)
+    return JSONResponse({"code": "E-RECIPE", "findings": error.lines, "findings_ko": error.lines_ko}, 422)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from controller.line import Line
 from controller.mes.topics import rfc3339
+from sequences.text import Text
 
 
 class ResendBody(BaseModel):
@@ -52,11 +53,18 @@ def outbox_routes(line: Line) -> APIRouter:
         numbers = sorted(set(body.numbers) or refused)
         unknown = [number for number in numbers if number not in refused]
         if unknown or line.delivery is None:
-            what = f"nobody refused message {unknown[0]}" if unknown else "this line has no broker to send to"
-            message = f"{what}; see `evaline outbox list` [E-OUTBOX-MESSAGE]"
-            return JSONResponse({"code": "E-OUTBOX-MESSAGE", "message": message}, 409)
+            en, ko = "this line has no broker to send to", "이 라인에는 보낼 브로커가 없습니다"
+            if unknown:
+                en, ko = f"nobody refused message {unknown[0]}", f"메시지 {unknown[0]} 은(는) 거부된 적이 없습니다"
+            see = Text(en=f"{en}; see `evaline outbox list`", ko=f"{ko}. `evaline outbox list` 를 확인하십시오")
+            return problem(409, "E-OUTBOX-MESSAGE", see)
         line.delivery.outbox.resend(numbers, body.author, body.reason)
         await line.durable()
         return JSONResponse({"resent": numbers})
 
     return routes
+
+
+def problem(status: int, code: str, text: Text) -> JSONResponse:
+    """Why a request is refused."""
+    return JSONResponse({"code": code, "message": f"{text.en} [{code}]", "message_ko": f"{text.ko} [{code}]"}, status)

@@ -17,11 +17,19 @@ TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 
 
 class ApiError(Exception):
-    """What the daemon answered, as one line or one a finding, and the exit code it stands for."""
+    """What the daemon answered, as one line or one a finding, and the exit code it stands for. What comes in one
+    language alone is told in that."""
 
-    def __init__(self, exit_code: int, code: str, lines: list[str], reasons: Sequence[dict[str, str]] = ()) -> None:
+    def __init__(
+        self, exit_code: int, code: str, lines: list[str], reasons: Sequence[dict[str, str]] = (),
+        lines_ko: list[str] | None = None,
+    ) -> None:  # fmt: skip
         self.exit_code, self.code, self.lines, self.reasons = exit_code, code, lines, list(reasons)
+        self._lines_ko = lines if lines_ko is None else lines_ko
         super().__init__("\n".join(lines))
+
+    def in_language(self, lang: str) -> list[str]:
+        return self._lines_ko if lang == "ko" else self.lines
 
 
 class Client:
@@ -104,7 +112,9 @@ class Client:
         try:
             answer: dict[str, Any] = response.json()
         except json.JSONDecodeError:
-            raise ApiError(1, "E-API", [f"{self._url} answered {response.status_code}: is it Evaline?"]) from None
+            said = f"{self._url} answered {response.status_code}: is it Evaline?"
+            korean = f"{self._url} 의 응답 {response.status_code}: Evaline 데몬이 맞습니까?"
+            raise ApiError(1, "E-API", [said], lines_ko=[korean]) from None
         if response.is_success:
             return answer
         raise self._refusal(response.status_code, answer)
@@ -112,19 +122,34 @@ class Client:
     def _refusal(self, status: int, answer: dict[str, Any]) -> ApiError:
         code = str(answer.get("code", "E-API"))
         if code == "E-REFUSED":
-            lines = [f"{r['message']}; {r['hint']} [{r['code']}]" for r in answer["reasons"]]
-            return ApiError(4, code, lines, answer["reasons"])
+            reasons = answer["reasons"]
+            korean = [reason_line(reason, "ko") for reason in reasons]
+            return ApiError(4, code, [reason_line(reason, "en") for reason in reasons], reasons, korean)
         if code == "E-RECIPE":
-            return ApiError(3, code, answer["findings"])
-        lines = [answer.get("message", f"the daemon refused the request ({status}): {answer}")]
-        return ApiError(EXIT_CODES.get(code, 1), code, lines)
+            return ApiError(3, code, answer["findings"], lines_ko=answer["findings_ko"])
+        unknown = f"the daemon refused the request ({status}): {answer}"
+        unknown_ko = f"데몬이 요청을 거부했습니다 ({status}): {answer}"
+        message = answer.get("message", unknown)
+        korean = [answer.get("message_ko", message if "message" in answer else unknown_ko)]
+        return ApiError(EXIT_CODES.get(code, 1), code, [message], lines_ko=korean)
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
-        hint = "is `evaline serve` running? Another address: --url or EVALINE_URL"
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        return ApiError(
-            1, "E-DAEMON-UNREACHABLE", [f"no daemon at {self._url}: {reason}; {hint} [E-DAEMON-UNREACHABLE]"]
+        said = (
+            f"no daemon at {self._url}: {reason}; is `evaline serve` running? Another address: --url or EVALINE_URL "
+            "[E-DAEMON-UNREACHABLE]"
         )
+        korean = (
+            f"{self._url} 에 데몬이 없습니다: {reason}. `evaline serve` 가 실행 중입니까? 다른 주소는 --url 또는 "
+            "EVALINE_URL 로 지정하십시오 [E-DAEMON-UNREACHABLE]"
+        )
+        return ApiError(1, "E-DAEMON-UNREACHABLE", [said], lines_ko=[korean])
+
+
+def reason_line(reason: dict[str, str], lang: str) -> str:
+    """A reason against a start, and what to do about it."""
+    own = "_ko" if lang == "ko" else ""
+    return f"{reason[f'message{own}']}; {reason[f'hint{own}']} [{reason['code']}]"
 
 
 @asynccontextmanager

@@ -114,7 +114,8 @@ def tables_sent(document: Document, directory: Path) -> dict[str, str]:
                 texts[name] = read(name)
             except (OSError, UnicodeDecodeError) as error:
                 why = getattr(error, "strerror", None) or error
-                raise DocumentError("E-TABLE", str(directory / name), f"cannot be read: {why}") from None
+                message, korean = f"cannot be read: {why}", f"읽을 수 없습니다: {why}"
+                raise DocumentError("E-TABLE", str(directory / name), message, ko=korean) from None
     return texts
 
 

@@ -19,7 +19,7 @@ from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of
 from controller.requests import MEASURED
 from controller.run import COUNTERS, Job, Run, dut_of, forecast_of
-from controller.start import Reason, StartRequest
+from controller.start import Reason, StartRequest, reason
 from controller.states import State
 from controller.step_events import ENDED, STARTED, told_by
 from sequences import (
@@ -360,8 +360,15 @@ def reasons_against_going_on(left: LeftRun, latest: Sample | None) -> Iterator[R
             continue
         up = apart + RECOVERS if before < dut.cell_voltage_min + NEARLY_EMPTY else apart
         if not before - apart <= now <= before + up:
-            message = f"{name} is {now:.3f} V, and was {before:.3f} V when the daemon died"
-            yield Reason("E-DUT-MISMATCH", message, "put back the battery of this run, or abort it")
+            message = (
+                f"{name} is {now:.3f} V, and was {before:.3f} V when the daemon died",
+                f"{name} 이(가) {now:.3f} V 입니다. 데몬이 종료될 때는 {before:.3f} V 였습니다",
+            )
+            hint = (
+                "put back the battery of this run, or abort it",
+                "이 실행의 배터리를 다시 놓거나 실행을 중단(abort)하십시오",
+            )
+            yield reason("E-DUT-MISMATCH", message, hint)
 
 
 def _digest(model: DutModel) -> str:

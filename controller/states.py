@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+from sequences.text import Text
+
 
 class State(IntEnum):
     """Numbers as in PackML's StateCurrent."""
@@ -99,14 +101,17 @@ TRANSITIONS: dict[tuple[State, Command], State] = {
 
 
 class RefusedCommandError(Exception):
-    """A command that the station's state does not allow."""
+    """A command that the station's state does not allow; told in English and Korean."""
 
     code = "E-STATE"
 
     def __init__(self, state: State, command: Command) -> None:
         allowed = ", ".join(sorted({_in_words(c) for (s, c) in TRANSITIONS if s is state})) or "none"
-        message = f"{_in_words(command)} is not possible in {state.name}; possible now: {allowed}"
-        super().__init__(f"{message} [{self.code}]")
+        self.text = Text(
+            en=f"{_in_words(command)} is not possible in {state.name}; possible now: {allowed}",
+            ko=f"{state.name} 상태에서는 {_in_words(command)} 을(를) 할 수 없습니다. 지금 가능한 명령: {allowed}",
+        )
+        super().__init__(f"{self.text.en} [{self.code}]")
 
 
 def _in_words(command: Command) -> str:

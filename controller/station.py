@@ -30,7 +30,15 @@ from controller.results import COMPLETED, Outcome, ResultNeeds, result_within
 from controller.run import Run
 from controller.safety import Alarm, Safety
 from controller.sampler import Sampler
-from controller.start import Reason, RecipeError, StartRefusedError, StartRequest, battery_model, tolerated_faults
+from controller.start import (
+    Reason,
+    RecipeError,
+    StartRefusedError,
+    StartRequest,
+    battery_model,
+    reason,
+    tolerated_faults,
+)
 from controller.states import DEADLINE, DONE, TRANSITIONS, Command, RefusedCommandError, State, after
 from controller.surroundings import AnswerRefusedError, Question, RunSurroundings
 from controller.tower import tower_of
@@ -132,7 +140,7 @@ class Station:
     def answer(self, number: int, value: Any, author: str) -> None:
         """Answer the running recipe's question; raises AnswerRefusedError."""
         if self._active is None:
-            raise AnswerRefusedError("no recipe runs on this station")
+            raise AnswerRefusedError("no recipe runs on this station", "이 스테이션에는 실행 중인 레시피가 없습니다")
         self._active.surroundings.answer(number, value, author)
 
     @property
@@ -323,18 +331,38 @@ class Station:
     def _standing(self, request: StartRequest) -> list[Reason]:
         """What the station's own state has against a start."""
         reasons = []
-        if full := self._journal.outbox.full:
-            hint = "bring broker and MES back, or raise broker.outbox in the line file"
-            reasons.append(Reason("E-OUTBOX", f"the outbox is full: {full}", hint))
+        outbox = self._journal.outbox
+        if full := outbox.full:
+            message = (
+                f"the outbox is full: {full}",
+                f"발신함이 가득 찼습니다: MES 로 보낼 메시지 {len(outbox)}개, {outbox.bytes / 1e6:.1f} MB 대기 중",
+            )
+            hint = (
+                "bring broker and MES back, or raise broker.outbox in the line file",
+                "브로커와 MES 를 복구하거나 라인 파일의 broker.outbox 를 늘리십시오",
+            )
+            reasons.append(reason("E-OUTBOX", message, hint))
         if self.state is not State.IDLE or self._group is None:
-            hint = "reset the station" if self._active is None else "wait for its end"
-            reasons.append(Reason("E-STATE", f"station {self.name} is {self.state.name}, not IDLE", hint))
+            message = (
+                f"station {self.name} is {self.state.name}, not IDLE",
+                f"스테이션 {self.name} 이(가) IDLE 이 아니라 {self.state.name} 상태입니다",
+            )
+            hint = ("reset the station", "스테이션을 리셋하십시오")
+            if self._active is not None:
+                hint = ("wait for its end", "끝날 때까지 기다리십시오")
+            reasons.append(reason("E-STATE", message, hint))
         for hand in self.instruments.in_hand:
-            reasons.append(Reason("E-INSTRUMENT-BUSY", f"in use by hand: {hand}", "start again in a moment"))
+            message = f"in use by hand: {hand}", f"수동으로 사용 중: {hand}"
+            hint = "start again in a moment", "잠시 후 다시 시작하십시오"
+            reasons.append(reason("E-INSTRUMENT-BUSY", message, hint))
         if request.job.mode is not self.mode:
-            who, mode = ("the MES starts", "local") if self.mode is Mode.REMOTE else ("an operator starts", "remote")
-            hint = f"to change that: evaline mode {mode} --station {self.name}"
-            reasons.append(Reason("E-MODE", f"station {self.name} is in {self.mode} mode: {who} its runs", hint))
+            remote = self.mode is Mode.REMOTE
+            message = (
+                f"station {self.name} is in {self.mode} mode: {'the MES' if remote else 'an operator'} starts its runs",
+                f"스테이션 {self.name} 은(는) {self.mode} 모드로, {'MES' if remote else '작업자'}가 실행을 시작합니다",
+            )
+            change = f"evaline mode {'local' if remote else 'remote'} --station {self.name}"
+            reasons.append(reason("E-MODE", message, (f"to change that: {change}", f"변경하려면: {change}")))
         return reasons
 
     def take(self, command: Command, author: str, reason: str = "") -> Work:

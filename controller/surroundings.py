@@ -18,12 +18,17 @@ from controller.run import Run
 from controller.safety import Safety
 from drivers import InstrumentError
 from sequences import Ask, StepRecord
+from sequences.text import Text
 
 
 class AnswerRefusedError(Exception):
-    """Nobody asked, or this is no answer to the question."""
+    """Nobody asked, or this is no answer to the question; told in English and Korean."""
 
     code = "E-ANSWER-REFUSED"
+
+    def __init__(self, en: str, ko: str) -> None:
+        self.text = Text(en=en, ko=ko)
+        super().__init__(en)
 
 
 @dataclass
@@ -74,7 +79,9 @@ class RunSurroundings:
         """An answer from outside; raises AnswerRefusedError."""
         question = self.question
         if question is None or question.number != number or question.answer.done():
-            raise AnswerRefusedError(f"question {number} is not asked (any more)")
+            raise AnswerRefusedError(
+                f"question {number} is not asked (any more)", f"질문 {number} 은(는) 답할 때가 지났습니다"
+            )
         question.answer.set_result(_accepted(question.ask, value))
         body = {"question": number, "text": question.ask.text.en, "answer": value, "author": author}
         self._journal.append(Event(self._clock.now(), self._run.station, self._run.id, "answer", body))
@@ -138,6 +145,17 @@ def _accepted(ask: Ask, value: Any) -> Any:
             names = [name for name, _ in ask.items]
             if set(value) == set(names) and all(isinstance(good, bool) for good in value.values()):
                 return value
-            raise AnswerRefusedError(f"answer true or false for each of {', '.join(names)}")
-    wanted = {"confirm": "true or false", "number": "a number", "choice": f"a number from 1 to {len(ask.items)}"}
-    raise AnswerRefusedError(f"{value!r:.60} is no answer: it takes {wanted.get(ask.answer, 'a mapping of items')}")
+            each = ", ".join(names)
+            raise AnswerRefusedError(
+                f"answer true or false for each of {each}", f"항목 {each} 마다 true 또는 false 로 답하십시오"
+            )
+    count = len(ask.items)
+    wanted = {
+        "confirm": ("true or false", "true 또는 false"),
+        "number": ("a number", "숫자"),
+        "choice": (f"a number from 1 to {count}", f"1부터 {count} 까지의 번호"),
+    }
+    en, ko = wanted.get(ask.answer, ("a mapping of items", "항목별 답"))
+    raise AnswerRefusedError(
+        f"{value!r:.60} is no answer: it takes {en}", f"{value!r:.60} 은(는) 답이 될 수 없습니다. 답할 내용: {ko}"
+    )

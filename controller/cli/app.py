@@ -30,6 +30,8 @@ from controller.cli.options import (
     StationName,
     Url,
     UsageError,
+    language_asked_for,
+    no_station,
     parameters_of,
     settings,
     with_client,
@@ -72,11 +74,13 @@ def _exit_code() -> int:
         code = done.code if isinstance(done.code, int) else 1
         return 1 if code == 2 else code
     except ApiError as error:
-        return _refused(error.exit_code, error.code, *error.lines, reasons=error.reasons)
+        return _refused(error.exit_code, error.code, *error.in_language(language_asked_for()), reasons=error.reasons)
     except DocumentError as error:
-        return _refused(3, error.code, *error.lines())
+        faults = getattr(error, "faults", [error])
+        lines = [fault.in_language("ko") for fault in faults] if language_asked_for() == "ko" else error.lines()
+        return _refused(3, error.code, *lines)
     except UsageError as error:
-        return _refused(error.exit_code, error.code, str(error))
+        return _refused(error.exit_code, error.code, error.in_language(language_asked_for()))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _refused(1, "E-OS", f"{where}{error.strerror or error} [E-OS]")
@@ -224,7 +228,7 @@ def answer(
     async def work(client: Any) -> dict[str, Any]:
         stations = (await client.status())["stations"]
         if station not in stations:
-            raise UsageError(f"there is no station {station!r}; known are {', '.join(stations)} [E-STATION]")
+            raise no_station(station, stations)
         question = stations[station]["question"]
         value = answer_of(question, words, station, known.lang)
         return dict(await client.answer(station, question["number"], value, known.author))
@@ -277,9 +281,14 @@ def runs(url: Url = None, as_json: Json = False) -> None:
 
 def _station_command(name: str, doc: str) -> None:
     def command(
-        station: StationName, reason: ReasonText = "", url: Url = None, author: Author = None, as_json: Json = False
+        station: StationName,
+        reason: ReasonText = "",
+        url: Url = None,
+        author: Author = None,
+        lang: Lang = None,
+        as_json: Json = False,
     ) -> None:
-        known = settings(url, author)
+        known = settings(url, author, lang)
         answer = with_client(known, lambda client: client.command(station, name, known.author, reason))
         print(json.dumps(answer, ensure_ascii=False) if as_json else f"{station} {answer['state']}")
         not_off = [alarm["message"] for alarm in answer["alarms"] if alarm["code"] == "E-NOT-OFF"]

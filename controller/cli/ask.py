@@ -67,7 +67,7 @@ class Asker:
         try:
             await self._client.answer(self._station, question["number"], value, self._author)
         except ApiError as error:  # answered elsewhere, or given up, at this moment
-            self._say("\n".join(error.lines))
+            self._say("\n".join(error.in_language(self._lang)))
 
     async def _one(self, question: dict[str, Any]) -> Any:
         for line in item_lines(question, self._lang):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from config import DocumentError
-from controller.cli.options import Author, Json, ReasonText, StationName, Url, settings, with_client
+from controller.cli.options import Author, Json, Lang, ReasonText, StationName, Url, settings, with_client
 
 
 def contract(
@@ -29,10 +29,11 @@ def mode(
     reason: ReasonText = "",
     url: Url = None,
     author: Author = None,
+    lang: Lang = None,
     as_json: Json = False,
 ) -> None:
     """Say who starts a station's runs; what runs goes on."""
-    known = settings(url, author)
+    known = settings(url, author, lang)
     answer = with_client(known, lambda client: client.mode(station, mode.upper(), known.author, reason))
     print(json.dumps(answer, ensure_ascii=False) if as_json else f"{station} {answer['mode']}")
 

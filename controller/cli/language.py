@@ -21,6 +21,7 @@ from controller.cli.options import (
     SetParameters,
     UsageError,
     battery_model,
+    no_station,
     parameters_of,
     settings,
 )
@@ -140,7 +141,7 @@ def _limits(config: Path, station: str) -> StationLimits:
 
     line = load_line(config)
     if station not in line.stations:
-        raise UsageError(f"there is no station {station!r}; known are {', '.join(line.stations)} [E-STATION]")
+        raise no_station(station, line.stations)
     return rated_limits(line.stations[station])
 
 

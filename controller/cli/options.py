@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -36,7 +38,15 @@ DEFAULT_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
 
 
 class UsageError(Exception):
-    """A mistake in the call: one line that ends with its code; exit code 3, and 4 for a station that is not there."""
+    """A mistake in the call: one line that ends with its code, in Korean too where people at a station may read it.
+    Exit code 3, and 4 for a station that is not there."""
+
+    def __init__(self, en: str, ko: str = "") -> None:
+        self._ko = ko or en
+        super().__init__(en)
+
+    def in_language(self, lang: str) -> str:
+        return self._ko if lang == "ko" else str(self)
 
     @property
     def code(self) -> str:
@@ -45,6 +55,25 @@ class UsageError(Exception):
     @property
     def exit_code(self) -> int:
         return 4 if self.code == "E-STATION" else 3
+
+
+def language_asked_for() -> str:
+    """By --lang or EVALINE_LANG, for errors, which may come before either is judged; English for what is neither."""
+    lang = os.environ.get("EVALINE_LANG", "en")
+    for word, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        if word == "--lang":
+            lang = following
+        elif word.startswith("--lang="):
+            lang = word.removeprefix("--lang=")
+    return "ko" if lang == "ko" else "en"
+
+
+def no_station(station: str, known: Iterable[str]) -> UsageError:
+    names = ", ".join(known)
+    return UsageError(
+        f"there is no station {station!r}; known are {names} [E-STATION]",
+        f"스테이션 {station!r} 이(가) 없습니다. 사용할 수 있는 스테이션: {names} [E-STATION]",
+    )
 
 
 def settings(url: str | None = None, author: str | None = None, lang: str | None = None) -> Settings:
@@ -56,7 +85,8 @@ def settings(url: str | None = None, author: str | None = None, lang: str | None
         raise UsageError(f"language {wrong!r}: give en or ko by --lang or EVALINE_LANG [E-SETTINGS]") from None
     if not _is_address(known.url):
         raise UsageError(
-            f"daemon's address {known.url!r}: write --url or EVALINE_URL like http://127.0.0.1:8470 [E-SETTINGS]"
+            f"daemon's address {known.url!r}: write --url or EVALINE_URL like http://127.0.0.1:8470 [E-SETTINGS]",
+            f"데몬 주소 {known.url!r}: --url 또는 EVALINE_URL 을 http://127.0.0.1:8470 처럼 쓰십시오 [E-SETTINGS]",
         )
     return known
 
@@ -75,7 +105,10 @@ def parameters_of(texts: list[str] | None) -> dict[str, Any]:
     for text in texts or []:
         name, sign, value = (part.strip() for part in text.partition("="))
         if not name or not sign or not value:
-            raise UsageError(f"--set {text}: write it like --set rounds=3 or --set 'rest=30 min' [E-SETTINGS]")
+            raise UsageError(
+                f"--set {text}: write it like --set rounds=3 or --set 'rest=30 min' [E-SETTINGS]",
+                f"--set {text}: --set rounds=3 또는 --set 'rest=30 min' 처럼 쓰십시오 [E-SETTINGS]",
+            )
         if value in ("true", "false"):
             values[name] = value == "true"
         else:
@@ -87,7 +120,11 @@ def battery_model(name: str) -> DutModel:
     """A shipped battery model; raises UsageError."""
     models = shipped_dut_models()
     if name not in models:
-        raise UsageError(f"there is no battery model {name!r}; known are {', '.join(models)} [E-DUT-UNKNOWN]")
+        known = ", ".join(models)
+        raise UsageError(
+            f"there is no battery model {name!r}; known are {known} [E-DUT-UNKNOWN]",
+            f"배터리 모델 {name!r} 이(가) 없습니다. 사용할 수 있는 모델: {known} [E-DUT-UNKNOWN]",
+        )
     return models[name]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from controller.cli.display import clock
+from controller.client import reason_line
 from controller.report.words import end_reason
 from sequences import Verdict
 
@@ -62,7 +63,7 @@ def plan_lines(plan: dict[str, Any], lang: str) -> list[str]:
 def refusal_lines(plan: dict[str, Any], lang: str) -> list[str]:
     """What is against a start now, on the station that was asked."""
     words = WORDS[lang]
-    reasons = [f"  {reason['message']}; {reason['hint']} [{reason['code']}]" for reason in plan["reasons"]]
+    reasons = [f"  {reason_line(reason, lang)}" for reason in plan["reasons"]]
     return [f"{words['reasons']}:", *reasons] if reasons else [words["ready"]]
 
 

@@ -33,7 +33,9 @@ def recipe_path(name: str) -> Path:
         return path
     if name not in library_ids():
         known = ", ".join(library_ids())
-        raise DocumentError("E-RECIPE-UNKNOWN", name, f"is no file and no recipe of the library; known are {known}")
+        message = f"is no file and no recipe of the library; known are {known}"
+        korean = f"파일도 라이브러리 레시피도 아닙니다. 사용할 수 있는 레시피: {known}"
+        raise DocumentError("E-RECIPE-UNKNOWN", name, message, ko=korean)
     return LIBRARY / f"{name}.yaml"
 
 
@@ -42,9 +44,11 @@ def recipe_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DocumentError("E-FILE", str(path), f"cannot be read: {error.strerror}") from None
+        why = error.strerror
+        raise DocumentError("E-FILE", str(path), f"cannot be read: {why}", ko=f"읽을 수 없습니다: {why}") from None
     except UnicodeDecodeError as error:
-        raise DocumentError("E-FILE-UTF8", str(path), f"not UTF-8 at byte {error.start}") from None
+        message, korean = f"not UTF-8 at byte {error.start}", f"{error.start} 번째 바이트가 UTF-8 이 아닙니다"
+        raise DocumentError("E-FILE-UTF8", str(path), message, ko=korean) from None
 
 
 def run_body(

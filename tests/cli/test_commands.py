@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,59 @@ def test_a_refused_start_ends_with_4_and_every_reason(served: Plant) -> None:
     )
     assert refused.json["code"] == "E-REFUSED"
     assert [reason["code"] for reason in refused.json["reasons"]] == ["E-INTERLOCK", "E-DUT-MISMATCH"]
+
+
+def test_every_reason_against_a_start_is_told_in_the_language_asked_for(served: Plant) -> None:
+    served.simulators.fault("interlock", "door")
+    served.daemon.until_scanned()
+    refused = served.run(recipe(), "--json", "--lang", "ko", dut="PHE96-004712")
+    planned = served.run(recipe(), "--dry", "--lang", "ko", dut="PHE96-004712")
+    served.simulators.fault("interlock", "door", on=False)
+    door = "도어가 열려 있습니다; 닫은 뒤 리셋하십시오 [E-INTERLOCK]"
+    battery = (
+        f"스캔한 코드는 PHE96-004712 이지만 BMS 의 코드는 {CODE} 입니다; "
+        "이 스테이션에 있는 배터리를 스캔하십시오 [E-DUT-MISMATCH]"
+    )
+    refused.says(4, f"evaline: {door}", f"evaline: {battery}")
+    assert refused.json["errors"] == [door, battery]
+    assert refused.json["reasons"][0]["message"] == "the door is open", "with the English beside"
+    assert planned.out.splitlines()[-3:] == ["지금 시작하면 거부됩니다:", f"  {door}", f"  {battery}"]
+    known = ", ".join(shipped_dut_models())
+    served.run(recipe(), "--lang", "ko", dut="XYZ").says(
+        4,
+        f"evaline: 스캔한 코드 'XYZ': 해당하는 배터리 모델이 없습니다. 사용할 수 있는 모델: {known}; "
+        "라벨을 확인하거나 배터리 모델을 추가하십시오 [E-DUT-CODE]",
+    )
+
+
+def test_commands_that_are_refused_are_told_in_the_language_asked_for(served: Plant) -> None:
+    if served.command("status", "--json").json["stations"]["st01"]["state"] != "IDLE":
+        served.command("reset", *OPTIONS)
+    for command in ("hold", "resume", "clear", "reset"):
+        served.command(command, *OPTIONS, "--lang", "ko").says(
+            4,
+            f"evaline: IDLE 상태에서는 {command} 을(를) 할 수 없습니다. 지금 가능한 명령: abort, start, stop [E-STATE]",
+        )
+    nowhere = "evaline: 스테이션 'st09' 이(가) 없습니다. 사용할 수 있는 스테이션: st01 [E-STATION]"
+    for command in (["hold"], ["mode", "local"], ["answer", "yes"], ["run", "quick_capacity_dcir", "--dut", CODE]):
+        served.command(*command, "--station", "st09", "--lang", "ko").says(4, nowhere)
+    served.command("mode", "remote", *OPTIONS)
+    refused = served.run(recipe(), "--lang=ko")
+    served.command("mode", "local", *OPTIONS)
+    refused.says(
+        4,
+        "evaline: 스테이션 st01 은(는) REMOTE 모드로, MES가 실행을 시작합니다; "
+        "변경하려면: evaline mode local --station st01 [E-MODE]",
+    )
+
+
+def test_a_recipe_that_is_refused_is_told_in_the_language_asked_for(served: Plant) -> None:
+    broken = served.run(recipe(REST | {"duraton": "1 s"}, DISCHARGE | {"current": "9C"}), "--lang", "ko")
+    assert (broken.code, broken.err.count("\n")) == (3, 1)
+    assert "알 수 없는 키입니다" in broken.err
+    hot = served.run(recipe(DISCHARGE | {"current": "2C"}), "--lang", "ko")
+    assert hot.code == 3
+    assert all(re.search("[가-힣]", line) for line in hot.err.splitlines())
 
 
 def test_a_battery_of_no_known_model_is_refused(served: Plant) -> None:

@@ -107,6 +107,9 @@ def test_a_plan_of_a_broken_recipe_is_refused_with_every_finding(tmp_path: Path)
             await client.plan("st01", body(recipe(REST | {"duraton": "1 s"}, {"step": "rest", "name": "b"})))
         assert (refused.value.exit_code, refused.value.code) == (3, "E-RECIPE")
         assert len(refused.value.lines) == 2
+        korean = refused.value.in_language("ko")
+        assert ["E-RECIPE" in line for line in korean] == [True, True]
+        assert "알 수 없는 키입니다" in korean[0]
         with pytest.raises(ApiError, match="E-DUT-CODE") as unknown:
             await client.plan("st01", body(recipe(REST), dut="XYZ"))
         assert unknown.value.exit_code == 4
