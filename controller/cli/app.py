@@ -246,7 +246,7 @@ def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
         print(json.dumps(answer, ensure_ascii=False))
         return
     from controller.cli.answer import question_lines
-    from controller.cli.display import clock, mes_line, stdout
+    from controller.cli.display import WORDS, alarm_message, clock, mes_line, stdout
 
     console = stdout()
     console.print(answer["line"])
@@ -264,7 +264,8 @@ def status(url: Url = None, lang: Lang = None, as_json: Json = False) -> None:
         for key, health in station["instruments"].items():
             console.print(f"    {key:<20} {health}", highlight=False, markup=False)
         for alarm in station["alarms"]:
-            console.print(f"    alarm {alarm['message']} [{alarm['code']}]", highlight=False, markup=False)
+            message = f"{WORDS[known.lang]['alarm']} {alarm_message(alarm, known.lang)}"
+            console.print(f"    {message} [{alarm['code']}]", highlight=False, markup=False)
 
 
 @app.command()
@@ -291,8 +292,10 @@ def _station_command(name: str, doc: str) -> None:
         known = settings(url, author, lang)
         answer = with_client(known, lambda client: client.command(station, name, known.author, reason))
         print(json.dumps(answer, ensure_ascii=False) if as_json else f"{station} {answer['state']}")
-        not_off = [alarm["message"] for alarm in answer["alarms"] if alarm["code"] == "E-NOT-OFF"]
-        if not_off:
+        if any(alarm["code"] == "E-NOT-OFF" for alarm in answer["alarms"]):
+            from controller.cli.display import alarm_message
+
+            not_off = [alarm_message(a, known.lang) for a in answer["alarms"] if a["code"] == "E-NOT-OFF"]
             raise typer.Exit(_fail(1, *(f"{station}: {message} [E-NOT-OFF]" for message in not_off)))
 
     app.command(name, help=doc)(command)

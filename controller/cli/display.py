@@ -124,7 +124,8 @@ class RunDisplay:
             f"{words['discharged']} {_number(live.get('discharged_ah'), '.2f')} Ah"
         )
         rows.append(Text(values))
-        rows += [Text(f"{words['alarm']}: {alarm['message']}", "bold red") for alarm in status["alarms"][-2:]]
+        alarms = [alarm_message(alarm, self.lang) for alarm in status["alarms"][-2:]]
+        rows += [Text(f"{words['alarm']}: {message}", "bold red") for message in alarms]
         if status["question"] is not None:  # and nobody here to be asked
             lines = question_lines(status["station"], status["question"], self.lang)
             rows.append(Text("\n".join(lines), "bold cyan"))
@@ -153,6 +154,12 @@ def _value(value: float | None) -> str:
 
 def _spoken(verdict: str, lang: str) -> str:
     return Verdict(verdict).ko if lang == "ko" else verdict
+
+
+def alarm_message(alarm: dict[str, Any], lang: str) -> str:
+    """What an alarm says; what an instrument says of it stays as it is."""
+    message = str(alarm["message"])
+    return outcome_reason(message).ko if lang == "ko" else message
 
 
 def mes_line(mes: dict[str, Any] | None, lang: str) -> str:

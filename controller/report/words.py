@@ -194,7 +194,7 @@ _ENDS = (
     (r"more than (\d+) steps", r"스텝이 \1개를 넘음"),
     (r"stopped: branch (.+) ended", r"중지: 분기 \1 종료"),
 )  # fmt: skip
-# why runs end before their recipes do, by `controller.safety`, `station`, `engine` and `line`
+# why runs end before their recipes do, and alarms, by `controller.safety`, `station`, `engine`, `recovery` and `line`
 _OUTCOMES = (
     (r"(\w+): (.+) is above (.+)", r"\1: \2, 상한 \3 초과"),
     (r"(\w+): (.+) is below (.+)", r"\1: \2, 하한 \3 미만"),
@@ -207,6 +207,12 @@ _OUTCOMES = (
     (r"the cycler's output went off while it should drive", "구동 중 충방전기 출력이 꺼짐"),
     (r"the daemon ended while the run was active", "실행 중 데몬이 종료됨"),
     (r"(\w+) took over (.+)", r"\1 상태가 \2 를 넘김"),
+    (r"(.+) is not confirmed: (.+)", r"\1 확인되지 않음: \2"),
+    (r"the output is (on|off) and (.+) flow without a run", r"실행 없이 \2 가 흐름 (출력 \1)"),
+    (
+        r"the daemon died in run (\S+) in (.+); resume .+, or abort",
+        r"실행 \1 의 \2 중에 데몬이 종료됨. 재개(resume) 또는 중단(abort)하십시오",
+    ),
 )
 # how a unit of the wire is written for people, and the factor that goes with it
 _UNITS = {

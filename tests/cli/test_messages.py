@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controller.cli.display import mes_line, show_result
+from controller.cli.display import alarm_message, mes_line, show_result
 from controller.recipes import library_ids
 from tests.cli.plant import Here
 
@@ -69,6 +69,13 @@ def test_a_missing_measurement_says_why(lang: str, line: str) -> None:
     shown = io.StringIO()
     show_result(Console(file=shown, width=120), result, lang)
     assert f"  {line}" in shown.getvalue().splitlines()
+
+
+def test_an_alarm_is_told_in_the_language_asked_for() -> None:
+    alarm = {"message": "temperature_max: 51 degC is above 50 degC", "code": "E-SAFETY-TRIP"}
+    assert alarm_message(alarm, "en") == alarm["message"]
+    assert alarm_message(alarm, "ko") == "최고 온도: 51 degC, 상한 50 degC 초과"
+    assert alarm_message({"message": "cycler: no answer within 2 s"}, "ko") == "cycler: no answer within 2 s"
 
 
 def test_the_mes_is_shown_as_it_is() -> None:

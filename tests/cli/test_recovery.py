@@ -57,6 +57,10 @@ def test_a_capacity_test_killed_in_its_middle_and_resumed_gives_the_same_ampere_
     held = plant.daemon.until_state("HELD", "IDLE", "STOPPED")
     assert (held["state"], held["run_id"]) == ("HELD", "st01-000001")
     assert "in discharge; resume goes on in it" in held["alarms"][0]["message"]
+    told = (
+        "    경보 실행 st01-000001 의 discharge 중에 데몬이 종료됨. 재개(resume) 또는 중단(abort)하십시오 [W-RECOVERY]"
+    )
+    assert told in plant.command("status", "--lang", "ko").out.splitlines()
     plant.simulators.assert_off()
 
     resumed = plant.command("resume", "--station", "st01", "--reason", "looked at it")

@@ -46,6 +46,13 @@ def test_why_a_step_ended(said: str, korean: str) -> None:
         ("the daemon ended while the run was active", "실행 중 데몬이 종료됨"),
         ("charge: maximum time of 3600 s", "charge: 최대 시간 3600 s"),
         ("looks: bad: leak", "looks: 불량: leak"),
+        ("contactor open is not confirmed: no answer", "contactor open 확인되지 않음: no answer"),
+        ("the output is on and 3 A flow without a run", "실행 없이 3 A 가 흐름 (출력 on)"),
+        (
+            "the daemon died in run st01-000001 in discharge; resume goes on in it, with an estimated 0.01 Ah counted "
+            "in, or abort",
+            "실행 st01-000001 의 discharge 중에 데몬이 종료됨. 재개(resume) 또는 중단(abort)하십시오",
+        ),
     ],
 )
 def test_why_a_run_ended_before_its_recipe(said: str, korean: str) -> None:
