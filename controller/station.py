@@ -51,6 +51,8 @@ RECONNECT_EVERY = 5.0  # s between attempts to reach instruments that do not ans
 RESULT_WITHIN = 55.0  # wall s for analysis and data file; a run whose result takes longer gets one without them
 # states in which no current may flow and nobody is switching anything
 QUIET_STATES = (State.IDLE, State.COMPLETE, State.STOPPED)
+# states that somebody has put it into, and that last until somebody acts
+STANDING_STATES = (State.HELD, State.SUSPENDED, State.ABORTED, State.STOPPED)
 MODE = "mode"
 Work = Callable[[], Coroutine[Any, Any, Any]]
 # what goes on with a start in one transaction: further events, and messages to the MES
@@ -237,7 +239,8 @@ class Station:
                 await self._missed(state)
             return
         if self._moves == move:
-            self._enter(DONE[state], "evaline")
+            # who looks at a station that stands still wants to know why it does
+            self._enter(DONE[state], "evaline", self.reason if DONE[state] in STANDING_STATES else "")
 
     async def _missed(self, state: State) -> None:
         message = f"{state.name} took over {DEADLINE[state]:g} s"

@@ -32,11 +32,13 @@ def test_hold_stops_the_current_and_resume_takes_the_step_up_where_it_was(
         await virtual.until(discharging(virtual))
         await virtual.station.hold("operator", "look at the clamps")
         assert virtual.station.state.name == "HELD"
+        assert virtual.station.reason == "look at the clamps", "as long as it stands"
         assert current(virtual) == 0
         await virtual.clock.sleep(1000)
         assert current(virtual) == 0
         await virtual.station.resume("operator")
         assert virtual.station.state.name == "EXECUTE"
+        assert virtual.station.reason == ""
         assert current(virtual) == pytest.approx(-30, abs=0.1)
         result = await virtual.result(run)
         discharge = result["steps"][-1]
@@ -53,6 +55,7 @@ def test_suspend_is_the_same_for_a_cause_outside(line_with: LineWith, short_reci
         await virtual.until(discharging(virtual))
         await virtual.station.suspend("mes", "chamber not ready")
         assert virtual.station.state.name == "SUSPENDED"
+        assert virtual.station.reason == "chamber not ready"
         assert current(virtual) == 0
         await virtual.station.resume("mes")
         assert (await virtual.result(run))["verdict"] == "pass"
