@@ -353,6 +353,8 @@ def _location(document: Document, complaint: Any) -> Location:
     path: Location = (*complaint["loc"], *getattr(own, "path", ()))
     if complaint["type"] == "union_tag_invalid":
         path = (*path, complaint["ctx"]["discriminator"].strip("'"))
+    if not document.positions:  # no file holds it
+        return path
     place: Location = ()
     for part in path:
         if (*place, part) in document.positions:

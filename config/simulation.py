@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class WeakCell(Strict):
@@ -164,7 +164,7 @@ FaultEvent = Literal[
     "contactor_open",
 ]
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0)]
 
 
 class Fault(Strict):
@@ -179,11 +179,11 @@ class Fault(Strict):
     ] = None
     nth: Annotated[int, Field(ge=1, description="At which time that this happens, from 1.")] = 1
     duration_s: Annotated[
-        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Annotated[float, Field(gt=0)] | None,
         Field(description="How long it lasts, s; for good when not given, but a reboot takes 10 s."),
     ] = None
     value: Annotated[
-        Annotated[float, Field(allow_inf_nan=False)] | None,
+        float | None,
         Field(description="How much, for kinds that have a size; see docs/simulators.md."),
     ] = None
 
@@ -191,12 +191,8 @@ class Fault(Strict):
 class DrawnFaults(Strict):
     """Faults drawn from the line's seed: each instrument has its own, one after the other."""
 
-    mean_interval_s: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="From the end of one to the next, s of line time, mean.")
-    ]
-    mean_duration_s: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="How long one lasts, s of line time, mean.")
-    ] = 10.0
+    mean_interval_s: Annotated[float, Field(gt=0, description="From the end of one to the next, s of line time, mean.")]
+    mean_duration_s: Annotated[float, Field(gt=0, description="How long one lasts, s of line time, mean.")] = 10.0
     kinds: Annotated[
         list[FaultKind], Field(description="Which, of those that an instrument can have; all of them when empty.")
     ] = []

@@ -37,10 +37,10 @@ EXIT_STOPPED, EXIT_LISTEN, EXIT_CONFIG = 0, 1, 3
 PR_SET_PDEATHSIG = 1
 
 CONTROL_PORT = 8479
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"\d{1,12}(?:\.\d+)?"
 _FAULT = re.compile(
     rf"(?:(?P<station>[^/:@]+)/)?(?P<instrument>[^/:@]+):(?P<kind>[a-z_]+)(?:=(?P<value>-?{_NUMBER}))?"
-    rf"(?:@(?:(?P<at>{_NUMBER})|(?P<on>[a-z_]+)(?:#(?P<nth>[1-9]\d*))?)(?:\+(?P<duration>{_NUMBER}))?)?"
+    rf"(?:@(?:(?P<at>{_NUMBER})|(?P<on>[a-z_]+)(?:#(?P<nth>[1-9]\d{{0,8}}))?)(?:\+(?P<duration>{_NUMBER}))?)?"
 )
 _FAULT_GRAMMAR = "[STATION/]INSTRUMENT:KIND[=VALUE][@SECONDS|@EVENT[#N]][+DURATION]"
 
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--control",
-        type=int,
+        type=_port,
         nargs="?",
         const=CONTROL_PORT,
         metavar="PORT",
@@ -118,6 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--write-config", type=Path, metavar="PATH", help="write the line file with the real addresses")
     parser.add_argument("--json", action="store_true", help="talk in lines of JSON; ends when standard input ends")
     return parser
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port 0..65535")
+    return int(text)
 
 
 def _with_overrides(line: LineConfig, options: argparse.Namespace) -> LineConfig:
@@ -137,8 +143,9 @@ def _with_overrides(line: LineConfig, options: argparse.Namespace) -> LineConfig
             changed[name] = changed[name].model_copy(update={"faults": [*changed[name].faults, fault]})
         simulation = simulation.model_copy(update={"stations": changed})
     if options.drawn_faults is not None:
-        if not options.drawn_faults > 0:
-            raise DocumentError("E-SIMULATION", f"--drawn-faults {options.drawn_faults:g}", "must be above 0 s")
+        if not 0 < options.drawn_faults < float("inf"):
+            where = f"--drawn-faults {options.drawn_faults:g}"
+            raise DocumentError("E-SIMULATION", where, "must be above 0 s, and finite")
         drawn = DrawnFaults(mean_interval_s=options.drawn_faults)
         everywhere = {n: s.model_copy(update={"drawn_faults": drawn}) for n, s in simulation.stations.items()}
         simulation = simulation.model_copy(update={"stations": everywhere})
@@ -268,7 +275,10 @@ def _write_config(line: LineConfig, links: Links, path: Path) -> None:
     served = line.model_copy(update={"stations": stations})
     # what is not said stays unsaid: with every default, 64 stations are larger than a line file may be
     written = served.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    path.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        path.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DocumentError("E-FILE", str(path), f"cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

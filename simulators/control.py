@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from config.documents import DocumentError
+from config.documents import Document, DocumentError, validation_errors
 from config.line import InstrumentConfig, LineConfig, LinkConfig
 from config.simulation import Fault, SimulatedBattery
 from simulators.endpoints import reach
@@ -34,9 +34,8 @@ from simulators.station import SimulatedStation
 HOST = "127.0.0.1"
 LONGEST_LINE = 64 * 1024
 COLDEST_DEGC, HOTTEST_DEGC = -60.0, 100.0  # of air that people and chambers make
-SETTABLE = (
-    "ambient_degc", "soc", "insulation_positive_kohm", "insulation_negative_kohm", "welded", "plugged", "estop", "door",
-)  # fmt: skip
+NUMBERS = ("ambient_degc", "soc", "insulation_positive_kohm", "insulation_negative_kohm")
+SWITCHES = ("plugged", "estop", "door")
 
 T = TypeVar("T", bound=BaseModel)
 Links = Mapping[str, Mapping[str, LinkConfig]]
@@ -69,7 +68,7 @@ class Control:
                 _set(self._station(name), what, _value(value))
                 return {"event": "state", "station": name, **self._state(self._station(name))}
             case ["battery", name, *pairs]:
-                self._station(name).replace_battery(_checked(SimulatedBattery, "battery", _tree(pairs)))
+                self._station(name).replace_battery(_checked(SimulatedBattery, _tree(pairs)))
                 return {"event": "state", "station": name, **self._state(self._station(name))}
             case ["fault", name, instrument, kind, *rest]:
                 return self._fault(name, instrument, kind, rest)
@@ -123,12 +122,15 @@ class Control:
         station = self._station(name)
         state = rest.pop(0) if rest[:1] in (["on"], ["off"]) else "on"
         given = _tree(rest)
-        if state == "on" and given.keys() & {"at_s", "on", "nth"}:
-            station.add_fault(_checked(Fault, "fault", {"instrument": instrument, "kind": kind, **given}))
+        if state == "off" and given:
+            raise ValueError("off ends it now: it takes no KEY=VALUE")
+        if twice := [key for key in ("instrument", "kind") if key in given]:
+            raise ValueError(f"{twice[0]} is said before the keys, not among them")
+        station.check_fault(instrument, kind)
+        fault = _checked(Fault, {"instrument": instrument, "kind": kind, **given})
+        if given.keys() & {"at_s", "on", "nth"}:
+            station.add_fault(fault)
         else:
-            # its window is checked as one of the line file
-            station.check_fault(instrument, kind)
-            fault = _checked(Fault, "fault", {"instrument": instrument, "kind": kind, **given})
             station.set_fault(instrument, kind, state == "on", fault.value, fault.duration_s)
         active = kind in station.devices[instrument].board.active
         return {"event": "fault", "station": name, "instrument": instrument, "kind": kind, "active": active}
@@ -136,35 +138,46 @@ class Control:
 
 def _set(station: SimulatedStation, name: str, value: Any) -> None:
     """Raises ValueError for a name or a value that cannot be."""
+    _check_kind(name, value)
     station.catch_up()
     world = station.world
-    match name, value:
-        case "ambient_degc", int() | float() if not isinstance(value, bool):
+    match name:
+        case "ambient_degc":
             if not COLDEST_DEGC <= value <= HOTTEST_DEGC:
-                raise ValueError(f"ambient_degc must be within {COLDEST_DEGC:g} and {HOTTEST_DEGC:g} degC")
+                raise ValueError(f"must be within {COLDEST_DEGC:g} and {HOTTEST_DEGC:g} degC")
             world.ambient_degc = float(value)
-        case "plugged", bool():
+        case "plugged":
             world.plugged = value
-        case "welded", 0 | 1 | 2:
+        case "welded":
             world.weld(value)
-        case "estop" | "door", bool():
+        case "estop" | "door":
             for key in station.interlocks:
                 station.set_fault(key, name, value)
-        case "soc" | "insulation_positive_kohm" | "insulation_negative_kohm", int() | float():
-            battery = _checked(SimulatedBattery, "battery", station.battery.model_dump() | {name: value})
-            if name == "soc":
-                station.replace_battery(battery)
-            else:
-                station.battery = battery
-                positive, negative = battery.insulation_positive_kohm, battery.insulation_negative_kohm
-                world.pack.insulation = Insulation(positive * 1e3, negative * 1e3, world.pack.insulation.y_capacitance)
+        case "soc":
+            station.replace_battery(_battery_with(station, name, value))
         case _:
-            why = "" if name in SETTABLE else ": there is no such name"
-            raise ValueError(
-                f"{name} cannot be set to {value!r}{why}; numbers: ambient_degc, soc, insulation_positive_kohm, "
-                "insulation_negative_kohm, welded (0..2); true or false: plugged, estop, door"
-            )
+            station.battery = battery = _battery_with(station, name, value)
+            positive, negative = battery.insulation_positive_kohm, battery.insulation_negative_kohm
+            world.pack.insulation = Insulation(positive * 1e3, negative * 1e3, world.pack.insulation.y_capacitance)
     station.settle()
+
+
+def _check_kind(name: str, value: Any) -> None:
+    """Raises ValueError for what nobody can set, and for a value of another kind."""
+    if name in SWITCHES:
+        if not isinstance(value, bool):
+            raise ValueError("must be true or false")
+    elif name == "welded":
+        if type(value) is not int or not 0 <= value <= 2:
+            raise ValueError("must be 0, 1 or 2: so many contactors")
+    elif name not in NUMBERS:
+        raise ValueError(f"{name!r} cannot be set; what can is {', '.join([*NUMBERS, 'welded', *SWITCHES])}")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+
+
+def _battery_with(station: SimulatedStation, name: str, value: float) -> SimulatedBattery:
+    return _checked(SimulatedBattery, station.battery.model_dump() | {name: value})
 
 
 def _value(text: str) -> Any:
@@ -173,6 +186,12 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _given(text: str) -> Any:
+    """The same for a key whose kind is known: a number stays text, since a code may look like one."""
+    value = _value(text)
+    return text if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _tree(pairs: Sequence[str]) -> dict[str, Any]:
@@ -188,21 +207,17 @@ def _tree(pairs: Sequence[str]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ValueError(f"{path!r} is below a value")
-        place[last] = _value(value)
+        place[last] = _given(value)
     return tree
 
 
-def _checked(model: type[T], what: str, data: dict[str, Any]) -> T:
+def _checked(model: type[T], data: dict[str, Any]) -> T:
     """Raises ValueError, in one line."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        unknown = [fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"]
-        if unknown:
-            known = f"; known are {', '.join(model.model_fields)}" if len(unknown[0]) == 1 else ""
-            raise ValueError(f"{what} has no key {'.'.join(map(str, unknown[0]))!r}{known}") from None
-        first = error.errors()[0]
-        raise ValueError(f"{what} {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        faults = validation_errors(Document("", data, {}), error, "E-SIMULATION", model)
+        raise ValueError("; ".join(fault.text.en for fault in faults)) from None
 
 
 def reach_of(instrument: InstrumentConfig, link: LinkConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import sys
@@ -85,7 +86,7 @@ def get(station: Station, control: Control = CONTROL, lang: Lang = None, as_json
     _show_state(_ask(control, "get", station), lang, as_json)
 
 
-@simulated.command("set")
+@simulated.command("set", context_settings={"ignore_unknown_options": True})  # -10 is a temperature
 def set_world(
     station: Station,
     name: Annotated[str, typer.Argument(help="ambient_degc, plugged, welded, soc, insulation_..._kohm, estop, door.")],
@@ -181,18 +182,25 @@ def _print_json(answer: dict[str, Any]) -> None:
 def _ask(control: str, *words: str) -> dict[str, Any]:
     """The simulators' answer to one command; raises UsageError for what they refuse and when they are not there."""
     host, _, port = control.rpartition(":")
+    if not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65536:
+        raise UsageError(f"--control {control}: write it like {CONTROL} [E-SETTINGS]")
     try:
         with socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN) as connection:
             connection.sendall(shlex.join(words).encode() + b"\n")
             line = connection.makefile("rb").readline()
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
+        why = "no such host" if isinstance(error, UnicodeError) else error.strerror or error
         raise UsageError(
-            f"no simulators take commands at {control}: {error}; start them with `evaline simulate --control` "
+            f"no simulators take commands at {control}: {why}; start them with `evaline simulate --control` "
             "[E-SIMULATION]"
         ) from None
     if not line:
         raise UsageError(f"the simulators at {control} ended without an answer [E-SIMULATION]")
-    answer: dict[str, Any] = json.loads(line)
-    if answer["event"] == "error":
+    try:
+        answer: dict[str, Any] = json.loads(line)
+        is_error = answer["event"] == "error"
+    except (ValueError, LookupError, TypeError):
+        raise UsageError(f"what answers at {control} is no simulator; correct --control [E-SIMULATION]") from None
+    if is_error:
         raise UsageError(answer["message"])
     return answer

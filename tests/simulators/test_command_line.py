@@ -137,6 +137,10 @@ async def test_line_time_from_a_clock_page(start: Start, tmp_path: Path) -> None
         (("--fault", "cycler:lazy"), "KIND one of"),
         (("--fault", "cycler:nan@lunch"), "EVENT one of"),
         (("--drawn-faults", "0"), "must be above 0 s"),
+        (("--drawn-faults", "inf"), "must be above 0 s, and finite"),
+        (("--fault", f"cycler:nan@{'9' * 400}"), "not [STATION/]INSTRUMENT:KIND"),
+        (("--control", "99999"), "argument --control: 99999 is no port 0..65535"),
+        (("--free-ports", "--write-config", "/no/such/file"), "/no/such/file: cannot be written: No such file"),
         (("--fault", "oven:silent"), "no simulated station has this instrument"),
         (("--fault", "cycler:estop"), "no fault 'estop'"),
         (("--fault", "cycler:nan@1+0"), "longer than 0 s"),
@@ -189,10 +193,9 @@ def test_who_reads_the_kinds_may_stop_reading() -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ("set st01 ambient 35", "ambient cannot be set to 35: there is no such name; numbers: ambient_degc, "),
-        ("set st01 ambient_degc 9999", "ambient_degc must be within -60 and 100 degC"),
-        ("set st01 ambient_degc NaN", "ambient_degc must be within -60 and 100 degC"),
-        ("battery st01 modl=nmc", "battery has no key 'modl'; known are model, code, "),
+        ("set st01 ambient 35", "'ambient' cannot be set; what can is ambient_degc, "),
+        ("set st01 ambient_degc 9999", "set st01 ambient_degc 9999: must be within -60 and 100 degC"),
+        ("battery st01 modl=nmc", "modl: unknown key; did you mean 'model'?"),
     ],
 )
 def test_what_cannot_be_is_named(line_file: Path, words: str, why: str) -> None:

@@ -8,8 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from config import LineConfig, load_line, shipped_dut_models
 from controller.cli.app import app
@@ -90,6 +89,11 @@ def test_the_battery_is_replaced_by_one_with_a_defect(desk: Desk) -> None:
     assert b"PHE96-000777" in (gateway.respond(1, bytes.fromhex("0400140010")) or b"")  # type: ignore[union-attr]
 
 
+def test_a_code_of_digits_is_a_code(desk: Desk) -> None:
+    assert desk.say("battery st01 model=nmc_96s_60ah code=0042 soc=0.6")["battery"] == "0042"
+    assert desk.say("battery st01 model=nmc_96s_60ah code=4711 bms_code=")["battery"] == "4711"
+
+
 def test_a_battery_of_another_model_has_its_own_cells(desk: Desk) -> None:
     # its impedance probes are set up for a pack
     refusal = desk.refused("battery st01 model=nmc_12s_60ah code=PHM12-000001")
@@ -146,19 +150,36 @@ def test_a_fault_ends(desk: Desk) -> None:
         ("", "not understood"),
         ("launch", "not understood"),
         ("get st09", "no simulated station 'st09'; there are st01"),
-        ("set st01 mood good", "mood cannot be set to 'good'"),
-        ("set st01 welded 3", "welded (0..2)"),
-        ("set st01 plugged 1", "true or false"),
-        ("set st01 soc 3", "battery soc: Input should be less than or equal to 0.98"),
+        ("set st01 mood good", "'mood' cannot be set; what can is ambient_degc, soc, "),
+        ("set st01 ambient_degc warm", "set st01 ambient_degc warm: must be a number [E-SIMULATION]"),
+        ("set st01 ambient_degc NaN", "must be within -60 and 100 degC"),
+        ("set st01 welded 3", "must be 0, 1 or 2"),
+        ("set st01 welded true", "must be 0, 1 or 2"),
+        ("set st01 plugged 1", "must be true or false"),
+        ("set st01 soc 3", "set st01 soc 3: soc: must be less than or equal to 0.98 [E-SIMULATION]"),
+        ("set st01 soc NaN", "soc: must be a finite number"),
+        ("set st01 soc true", "must be a number"),
+        ("set st01 insulation_positive_kohm Infinity", "insulation_positive_kohm: must be a finite number"),
         ("battery st01 model=unheard_of code=X", "no battery model 'unheard_of'"),
-        ("battery st01 code=X", "battery model: Field required"),
+        ("battery st01 code=X", "battery st01 code=X: model: missing key [E-SIMULATION]"),
+        ("battery st01 model=nmc_96s_60ah code=X soc=high", "soc: must be a number [E-SIMULATION]"),
+        ("battery st01 model=nmc_96s_60ah code=X sooc=0.5", "sooc: unknown key; did you mean 'soc'?"),
+        (
+            "battery st01 model=x code=X soc=2 weak_cell.index=1.5 weak_cell.extra_li=0.1 label_readable=well",
+            "soc: must be less than or equal to 0.98; weak_cell.index: must be a whole number; "
+            "weak_cell.extra_lli: missing key; weak_cell.extra_li: unknown key; did you mean 'extra_lli'?; "
+            "label_readable: must be true or false [E-SIMULATION]",
+        ),
         ("battery st01 model", "'model' is not KEY=VALUE"),
         ("battery st01 model=nmc_96s_60ah code=X weak_cell=1 weak_cell.index=2", "is below a value"),
         ("battery st01 model=nmc_96s_60ah code=X open_tap=96", "open tap 96"),
         ("fault st01 oven silent", "no such instrument"),
         ("fault st01 cycler crc", "no fault 'crc' on a visa link"),
-        ("fault st01 cycler nan at_s=-1", "fault at_s"),
-        ("fault st01 cycler nan on=lunch", "fault on"),
+        ("fault st01 cycler lazy at_s=1", "no fault 'lazy'; it can have "),
+        ("fault st01 cycler nan at_s=-1", "at_s: must be greater than or equal to 0"),
+        ("fault st01 cycler nan on=lunch", "on: must be 'query', 'output_on', "),
+        ("fault st01 cycler nan kind=silent", "kind is said before the keys"),
+        ("fault st01 cycler nan off duration_s=3", "off ends it now: it takes no KEY=VALUE"),
         ("clear st01 oven", "no such instrument"),
         ("get 'st01", "No closing quotation"),
     ],
@@ -198,6 +219,7 @@ async def test_the_command_line_changes_a_running_line(desk: Desk) -> None:
         korean = await run("set", "st01", "ambient_degc", "31.5", "--lang", "ko")
         assert "주위 온도" in korean
         assert "31.5 degC" in korean
+        assert "-10.0 degC" in await run("set", "st01", "ambient_degc", "-10")
         assert json.loads(await run("fault", "st01", "cycler", "nan", "on", "duration_s=9", "--json"))["active"] is True
         assert "nan of cycler: on" in await run("fault", "st01", "cycler", "nan", "--lang", "en")
         assert "silent of cycler: waits" in await run("fault", "st01", "cycler", "silent", "at_s=5", "--lang", "en")
@@ -210,8 +232,30 @@ async def test_the_command_line_changes_a_running_line(desk: Desk) -> None:
         assert "no fault 'crc' on a visa link" in str(refused)
 
 
-@pytest.mark.parametrize("control", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999999"])
-def test_nobody_there_is_one_line_that_says_what_to_do(control: str) -> None:
+@pytest.mark.parametrize(
+    ("control", "said"),
+    [
+        ("127.0.0.1:1", "no simulators take commands at 127.0.0.1:1: Connection refused; start them with `evaline "),
+        ("a..b:8479", "no simulators take commands at a..b:8479: no such host; start them with `evaline simulate "),
+        ("nowhere", "--control nowhere: write it like 127.0.0.1:8479 [E-SETTINGS]"),
+        ("127.0.0.1:99999", "--control 127.0.0.1:99999: write it like 127.0.0.1:8479 [E-SETTINGS]"),
+    ],
+)
+def test_nobody_there_is_one_line_that_says_what_to_do(control: str, said: str) -> None:
     error = evaline("list", "--control", control).exception
     assert isinstance(error, UsageError)
-    assert "start them with `evaline simulate --control`" in str(error)
+    assert str(error).startswith(said)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n", b"[]\n", b"{}\n", b"\xff\n"])
+async def test_whoever_answers_something_else_is_no_simulator(answer: bytes) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        control = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = (await asyncio.to_thread(evaline, "list", "--control", control)).exception
+    assert isinstance(error, UsageError)
+    assert str(error) == f"what answers at {control} is no simulator; correct --control [E-SIMULATION]"
