@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 class Strict(BaseModel):
@@ -42,10 +42,21 @@ class SoftShort(Strict):
 
 
 class SimulatedBattery(Strict):
-    """A used battery drawn from the line's seed, with its defects. Fractions are 0..1."""
+    """A used battery as it is described, its cells drawn from the line's seed; or the next one of a population, where
+    `drawn` is given. Fractions are 0..1."""
 
     model: Annotated[str, Field(description="Its battery model.")]
-    code: Annotated[str, Field(description="The code on its label.")]
+    drawn: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(
+            description="Seed of a population of 200 used batteries, some with a defect: it is the next one of them, "
+            "but for the keys that are given besides. After the last comes the first again."
+        ),
+    ] = None
+    code: Annotated[
+        str,
+        Field(description="The code on its label; needed unless it is drawn and has one.", validate_default=True),
+    ] = ""
     soc: Annotated[float, Field(ge=0.02, le=0.98, description="State of charge at the start.")] = 0.35
     soh_mean: Annotated[float, Field(ge=0.4, le=1.0, description="Mean state of health of its cells.")] = 0.85
     soh_sd: Annotated[float, Field(ge=0, le=0.1, description="Spread (standard deviation) of that.")] = 0.015
@@ -112,6 +123,13 @@ class SimulatedBattery(Strict):
     bms_soc_offset: Annotated[
         float, Field(ge=-0.5, le=0.5, description="What the BMS adds to the true state of charge, at the start.")
     ] = 0.0
+
+    @field_validator("code")
+    @classmethod
+    def some_code(cls, code: str, others: ValidationInfo) -> str:
+        if not code and others.data.get("drawn", 0) is None:
+            raise ValueError("must be given, unless `drawn` is")
+        return code
 
 
 # of the wire, of what an instrument measures, of the instrument itself; docs/simulators.md tells what each of them is

@@ -29,6 +29,7 @@ from simulators.clock_page import ClockPage
 from simulators.control import HOST, Control, controlled, reach_of
 from simulators.faults import KINDS
 from simulators.line import serving_line
+from simulators.population import Populations
 from simulators.reference import fault_tables
 from simulators.servers import ListenError
 from simulators.station import SimulatedStation
@@ -56,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
             return EXIT_STOPPED
         line = _with_overrides(load_line(options.config), options)
         now = _line_clock(options)
-        stations = {name: SimulatedStation(line, name, shipped_dut_models(), now) for name in line.stations}
+        models, populations = shipped_dut_models(), Populations()
+        stations = {name: SimulatedStation(line, name, models, now, populations) for name in line.stations}
         asyncio.run(_run(line, stations, options))
     except DocumentError as error:
         print(*(f"evaline: {line}" for line in error.lines()), sep="\n", file=sys.stderr)

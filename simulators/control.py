@@ -3,7 +3,8 @@
     list                                      stations, instruments, where they are, faults they can have and have
     get STATION                               the world around the battery
     set STATION NAME VALUE                    ambient_degc, plugged, welded, soc, insulation_..._kohm, estop, door
-    battery STATION KEY=VALUE ...             another battery, by the keys of the line file
+    battery STATION KEY=VALUE ...             another battery, by the keys of the line file; drawn=SEED for the next
+                                              used one of a population
     fault STATION INSTRUMENT KIND [on|off] [KEY=VALUE ...]    keys: value, duration_s, at_s, on, nth
     clear STATION [INSTRUMENT]                end all faults, and those to come
     truth STATION                             what a perfect test would find
@@ -68,7 +69,10 @@ class Control:
                 _set(self._station(name), what, _value(value))
                 return {"event": "state", "station": name, **self._state(self._station(name))}
             case ["battery", name, *pairs]:
-                self._station(name).replace_battery(_checked(SimulatedBattery, _tree(pairs)))
+                keys = _tree(pairs)
+                if "drawn" in keys:
+                    keys = {"model": self._station(name).battery.model} | keys
+                self._station(name).replace_battery(_checked(SimulatedBattery, keys))
                 return {"event": "state", "station": name, **self._state(self._station(name))}
             case ["fault", name, instrument, kind, *rest]:
                 return self._fault(name, instrument, kind, rest)

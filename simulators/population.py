@@ -7,6 +7,7 @@ s41467-024-54454-0; 5 s pulses at 50 % SOC, log-linear fit over SOH), and 7 % of
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +29,7 @@ SHARES: Mapping[str, float] = MappingProxyType(
         "broken_thermistor": 0.03,
     }
 )
+SIZE = 200  # of a population that `drawn` names
 _HEALTH = (0.55, 0.98)
 # of a beta distribution over that range: mean 0.84, standard deviation 0.09
 _HEALTH_SHAPE = (2.6, 1.3)
@@ -54,6 +56,28 @@ def draw(seed: int, n: int, dut: DutModel, shares: Mapping[str, float] = SHARES)
         code = _code(dut, seed * n + number)
         batteries.append(SimulatedBattery.model_validate({"model": dut.id, "code": code, **battery}))
     return batteries
+
+
+class Populations:
+    """Used batteries by seed and model, one after the other."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[tuple[int | None, str]] = Counter()
+
+    def battery(self, wanted: SimulatedBattery, dut: DutModel) -> SimulatedBattery:
+        """The battery itself or, where it is to be drawn, the next one but for the keys that are given besides.
+
+        It is the next one until one is taken. Raises ValueError as `draw` does.
+        """
+        if wanted.drawn is None:
+            return wanted
+        population = draw(wanted.drawn, SIZE, dut)
+        given = wanted.model_dump(exclude_unset=True, exclude={"drawn"})
+        next_one = population[self._taken[wanted.drawn, wanted.model] % SIZE]
+        return SimulatedBattery.model_validate(next_one.model_dump() | given)
+
+    def take(self, wanted: SimulatedBattery) -> None:
+        self._taken[wanted.drawn, wanted.model] += 1
 
 
 def _code(dut: DutModel, number: int) -> str:

@@ -24,6 +24,7 @@ from simulators.leads import Leads
 from simulators.line import Wiring, serving_line
 from simulators.neware_bts import NewareBts
 from simulators.pack import Pack
+from simulators.population import Populations
 from simulators.ports import Port, RegisterPort, TextPort
 from simulators.timeline import Timed, Timeline
 from simulators.tm_th8 import Th8Bus
@@ -36,12 +37,18 @@ _FLOWS = 0.05
 class SimulatedStation:
     """A station of a line file without its hardware.
 
-    `devices` are the ports that links talk to, by instrument; `now` is the line's time in seconds. Raises
-    DocumentError (E-SIMULATION) for a station that cannot be simulated as it is described.
+    `devices` are the ports that links talk to, by instrument; `now` is the line's time in seconds, `populations` those
+    of its batteries that are drawn, of which two stations must not get the same. Raises DocumentError (E-SIMULATION)
+    for a station that cannot be simulated as it is described.
     """
 
     def __init__(
-        self, line: LineConfig, station: str, models: Mapping[str, DutModel], now: Callable[[], float]
+        self,
+        line: LineConfig,
+        station: str,
+        models: Mapping[str, DutModel],
+        now: Callable[[], float],
+        populations: Populations | None = None,
     ) -> None:
         where = f"station {station}"
         if line.simulation is None or station not in line.simulation.stations:
@@ -57,12 +64,14 @@ class SimulatedStation:
         self._models = models
         self._seed = f"{line.simulation.seed}/{station}"
         self._timeline = Timeline(now)
+        self._populations = populations or Populations()
         try:
-            pack = Pack.used(model, setup.battery, self._seed_of("battery"), setup.ambient_degc)
+            self.battery = self._populations.battery(setup.battery, model)
+            pack = Pack.used(model, self.battery, self._seed_of("battery"), setup.ambient_degc)
         except ValueError as error:
             raise DocumentError("E-SIMULATION", where, str(error)) from None
+        self._populations.take(setup.battery)
         self.world = World(pack, self._timeline.now, setup.ambient_degc)
-        self.battery = setup.battery
         self._equipment = Equipment(station, self._config, model, self._timeline.now, self._seed_of)
         self.devices: dict[str, Port] = {}
         self._leads: dict[str, list[Leads]] = {}
@@ -230,11 +239,13 @@ class SimulatedStation:
             raise DocumentError("E-SIMULATION", where, text)
         self._timeline.catch_up()
         try:
-            pack = Pack.used(model, battery, self._seed_of("battery"), self.world.ambient_degc)
+            found = self._populations.battery(battery, model)
+            pack = Pack.used(model, found, self._seed_of("battery"), self.world.ambient_degc)
             self.world.replace(pack)
         except ValueError as error:
             raise DocumentError("E-SIMULATION", where, str(error)) from None
-        self._equipment.model, self.battery = model, battery
+        self._populations.take(battery)
+        self._equipment.model, self.battery = model, found
         for device in devices:
             if isinstance(device, BmsGateway):
                 device.connect(model)

@@ -76,7 +76,7 @@ async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict
     directory.mkdir(parents=True, exist_ok=True)
     line_file, page = directory / "line.yaml", directory / "clock"
     wanted = directory / "demo.yaml"
-    station, code = _write_demo_line(line, wanted, directory)
+    station = _write_demo_line(line, wanted, directory)
     create_page(page)
     console.print(f"[dim]simulated station, broker and daemon start in {directory}[/]")
     simulate = ["-m", "simulators", "--config", str(wanted), "--clock", str(page), "--free-ports",
@@ -97,6 +97,7 @@ async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict
             async with asyncio.timeout(READY_WITHIN):
                 await subscribed.wait()
             async with connect(f"http://{ready['http']['host']}:{ready['http']['port']}") as client:
+                code = (await _ask(simulators, f"get {station}"))["battery"]
                 body = run_body(RECIPE, code, "demo", "demonstration")
                 result = await start_and_follow(client, station, body, RunDisplay(console, lang))
             async with asyncio.timeout(END_WITHIN):
@@ -131,8 +132,8 @@ async def demo(console: Console, lang: str, directory: Path, line: Path) -> dict
     return answer
 
 
-def _write_demo_line(line: Path, path: Path, directory: Path) -> tuple[str, str]:
-    """The line with its state in this directory, and no fixed port that could be taken; its station and battery."""
+def _write_demo_line(line: Path, path: Path, directory: Path) -> str:
+    """The line with its state in this directory, and no fixed port that could be taken; its station."""
     document = read_document(line)
     simulation = validate_line(document).simulation
     if simulation is None:
@@ -144,8 +145,7 @@ def _write_demo_line(line: Path, path: Path, directory: Path) -> tuple[str, str]
             if isinstance(port := instrument["link"].get("port"), str):
                 instrument["link"]["port"] = str(directory / Path(port).name)
     path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    name, simulated = next(iter(simulation.stations.items()))
-    return name, simulated.battery.code
+    return next(iter(simulation.stations))
 
 
 def _show_comparison(console: Console, answer: dict[str, Any]) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from config import load_line, shipped_dut_models
+from config import load_line, read_document, shipped_dut_models
 from config.line import VisaLinkConfig
 from simulators.control import Control
+from simulators.population import draw
 from simulators.station import SimulatedStation
 
 DEMO = Path(__file__).parents[2] / "config" / "lines" / "demo.yaml"
@@ -156,6 +157,21 @@ async def test_a_mistake_is_one_line_and_exit_code_3(start: Start, options: tupl
     assert process.returncode == 3
     assert message in errors.decode()
     assert errors.count(b"\n") == 1
+
+
+async def test_stations_with_one_seed_get_a_battery_each_of_its_population(start: Start, line_file: Path) -> None:
+    data = read_document(line_file).data
+    battery = {"model": "nmc_96s_60ah", "drawn": 7}
+    data["simulation"]["stations"] = {name: {"battery": battery} for name in ("st01", "st02")}
+    text = json.dumps(data["stations"]["st01"]).replace(":15025:", ":25025:").replace(": 1502", ": 2502")
+    data["stations"]["st02"] = json.loads(text.replace("/pty/", "/pty/st02/"))
+    line_file.write_text(json.dumps(data), encoding="utf-8")
+    process = await start("--json", "--free-ports")
+    await event(process)
+    codes = [(await event(process, f"get {name}"))["battery"] for name in ("st01", "st02")]
+    population = draw(7, 200, shipped_dut_models()["nmc_96s_60ah"])
+    assert codes == [battery.code for battery in population[:2]]
+    assert (await event(process, "battery st01 drawn=7"))["battery"] == population[2].code
 
 
 async def test_several_mistakes_in_the_line_file_are_a_line_each(start: Start, line_file: Path) -> None:

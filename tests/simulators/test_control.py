@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from config import LineConfig, load_line, shipped_dut_models
+from config.simulation import SimulatedBattery
 from controller.cli.app import app
 from controller.cli.options import UsageError
 from simulators.control import Control, controlled
+from simulators.population import Populations, draw
 from simulators.station import SimulatedStation
 from tests.virtual import LINES
 
@@ -87,6 +89,37 @@ def test_the_battery_is_replaced_by_one_with_a_defect(desk: Desk) -> None:
     assert found["capacity_ah"] < healthy["capacity_ah"]
     gateway = desk.station.devices["battery_monitor"]
     assert b"PHE96-000777" in (gateway.respond(1, bytes.fromhex("0400140010")) or b"")  # type: ignore[union-attr]
+
+
+def test_used_batteries_of_a_population_come_one_after_the_other(desk: Desk) -> None:
+    population = draw(7, 200, shipped_dut_models()["nmc_96s_60ah"])
+    for expected in population[:3]:
+        assert desk.say("battery st01 drawn=7")["battery"] == expected.code
+        assert desk.station.battery == expected
+    assert desk.say("battery st01 drawn=8")["battery"] == draw(8, 200, shipped_dut_models()["nmc_96s_60ah"])[0].code
+    desk.say("battery st01 drawn=7 soc=0.5 open_tap=4")
+    assert desk.station.battery == population[3].model_copy(update={"soc": 0.5, "open_tap": 4})
+    assert desk.say("get st01")["soc"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_battery_that_could_not_be_put_there_is_still_the_next_one(desk: Desk) -> None:
+    first = draw(7, 200, shipped_dut_models()["nmc_96s_60ah"])[0].code
+    desk.station.world.set_contactor(True)
+    assert "the contactors are closed" in desk.refused("battery st01 drawn=7")
+    desk.station.world.set_contactor(False)
+    assert "open tap 96" in desk.refused("battery st01 drawn=7 open_tap=96")
+    assert desk.say("battery st01 drawn=7")["battery"] == first
+
+
+def test_after_the_last_battery_of_a_population_comes_the_first_again() -> None:
+    dut = shipped_dut_models()["nmc_1s_60ah"]
+    wanted, populations = SimulatedBattery(model=dut.id, drawn=3), Populations()
+    seen = []
+    for _ in range(201):
+        seen.append(populations.battery(wanted, dut).code)
+        populations.take(wanted)
+    assert len(set(seen[:200])) == 200
+    assert seen[200] == seen[0]
 
 
 def test_a_code_of_digits_is_a_code(desk: Desk) -> None:
@@ -170,6 +203,10 @@ def test_a_fault_ends(desk: Desk) -> None:
             "weak_cell.extra_lli: missing key; weak_cell.extra_li: unknown key; did you mean 'extra_lli'?; "
             "label_readable: must be true or false [E-SIMULATION]",
         ),
+        ("battery st01 model=nmc_96s_60ah", "code: must be given, unless `drawn` is [E-SIMULATION]"),
+        ("battery st01 drawn=last", "last: drawn: must be a whole number [E-SIMULATION]"),
+        ("battery st01 drawn=-1", "drawn: must be greater than or equal to 0"),
+        ("battery st01 drawn=7 model=unheard_of", "no battery model 'unheard_of'"),
         ("battery st01 model", "'model' is not KEY=VALUE"),
         ("battery st01 model=nmc_96s_60ah code=X weak_cell=1 weak_cell.index=2", "is below a value"),
         ("battery st01 model=nmc_96s_60ah code=X open_tap=96", "open tap 96"),
