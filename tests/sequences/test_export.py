@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sequences import FaultError, Recipe
 from sequences.export import to_pybamm, to_unicycler
 from sequences.flow import STEP_TYPES
+from tests.independent import python_package
 from tests.sequences.playing import call, cc, cccv, document, group, prompt, recipe_of, repeat, rest
 from tests.sequences.reference_recipe import REFERENCE, OneCell
 
@@ -31,7 +32,7 @@ EXAMPLES = [kind.model_config["json_schema_extra"]["examples"][0] for kind in ST
 
 @pytest.fixture(scope="module")
 def unicycler() -> Any:
-    return pytest.importorskip("aurora_unicycler", reason="aurora-unicycler is not installed: pip install -e '.[dev]'")
+    return python_package("aurora_unicycler", "aurora-unicycler")
 
 
 def protocol(package: Any, recipe: Recipe, **options: Any) -> Any:
