@@ -75,7 +75,7 @@ async def serve(config: LineConfig, clock: Clock, announce: Announce) -> bool:
         if config.sparkplug is not None:
             background.start("sparkplug", _sparkplug(config.sparkplug, settings, line, state_dir, door))
         if settings is not None and not isinstance(config.broker, NoBroker):
-            publisher = Publisher(journal, settings, line.topics, clock.now, config.broker, door)
+            publisher = Publisher(journal, settings, line.topics, clock.now, config.broker, door, line.stations)
             background.start("publisher", publisher.run())
             background.start("face", Face(line, publisher).run())
             line.delivery = publisher

@@ -15,10 +15,10 @@ import logging
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
@@ -29,6 +29,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 IO_TIMEOUT_S = 5.0
 KEEPALIVE_S = 10
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 10.0
 IN_FLIGHT = 64  # QoS 1 messages without their PUBACK, each way
 MAX_PAYLOAD = 256 * 1024  # bytes; a longer one is cut to one byte more, so that whoever reads it sees that it is
 MAX_PACKET = (
@@ -87,6 +89,8 @@ class BrokerSettings:
     password: str | None = None
     tls: TlsFiles = TlsFiles()
     versions: tuple[aiomqtt.ProtocolVersion, ...] = (V5, V311)
+    context: ssl.SSLContext | None = None
+    """In place of one that is made of the files at each connection, which takes 30 ms with the system's authorities."""
 
 
 class MqttClient(aiomqtt.Client):
@@ -105,6 +109,8 @@ class MqttClient(aiomqtt.Client):
     ) -> None:
         """With `session_s` the broker keeps subscriptions and messages for us so many seconds (3.1.1: for ever)."""
         is_v5 = version is V5
+        context = (settings.context or settings.tls.context()) if endpoint.tls else None
+        self._place = replace(settings, endpoints=(endpoint,), versions=(version,), context=context)
         properties = None
         if is_v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -126,7 +132,7 @@ class MqttClient(aiomqtt.Client):
             max_inflight_messages=IN_FLIGHT,
             properties=properties,
             logger=_SILENT,
-            tls_context=settings.tls.context() if endpoint.tls else None,
+            tls_context=context,
             # with Nagle's algorithm against delayed acknowledgements a command's round trip takes 90 ms instead of 1
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )
@@ -145,6 +151,16 @@ class MqttClient(aiomqtt.Client):
     def lost(self) -> asyncio.Future[None]:
         """Done when the connection is gone."""
         return self._disconnected
+
+    async def until_lost(self) -> NoReturn:
+        """Raises MqttError when the connection is gone."""
+        await asyncio.wait({self._disconnected})
+        raise aiomqtt.MqttError("the broker closed the connection") from self._disconnected.exception()
+
+    @property
+    def place(self) -> BrokerSettings:
+        """How another client connects to just where this one is."""
+        return self._place
 
     async def __aenter__(self) -> MqttClient:
         try:
@@ -217,6 +233,13 @@ class MqttClient(aiomqtt.Client):
         if not self._disconnected.done():
             self._client.ack(message.mid, message.qos)
 
+    def drop(self) -> None:
+        """Break the connection off, so that the broker publishes our will."""
+        connected = self._client.socket()
+        if isinstance(connected, socket.socket):
+            with suppress(OSError):  # it is gone already
+                connected.shutdown(socket.SHUT_RDWR)
+
     async def close(self) -> None:
         """Disconnect; never raises for a connection that is lost already."""
         with suppress(aiomqtt.MqttError):
@@ -279,7 +302,13 @@ class Connector:
         self._places = [(endpoint, version) for endpoint in settings.endpoints for version in settings.versions]
         self._turn = 0
         self.accepted = False
-        """Whether the latest attempt was served."""
+        """Whether the latest attempt got a connection."""
+        self.served = asyncio.Event()
+        """Set by the latest session once the broker has done all that it was asked for."""
+        self.ending = False
+        """Whether `keep_connected` is being cancelled: then a session ends in order."""
+        self.last_error = ""
+        """What ended the latest session that failed."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -307,6 +336,35 @@ class Connector:
             yield client
         finally:
             await client.close()
+
+    async def keep_connected(self, session: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
+        """Hold one session after another until cancelled; an MqttError or OSError is the end of one.
+
+        Each is to use `connected`, and to set `served`. Between them are pauses, which double up to 10 s while none is
+        served: not merely accepted, for a broker that refuses us something must not be hammered.
+        """
+        pause = FIRST_PAUSE_S
+        while True:
+            self.served.clear()
+            holding = asyncio.create_task(session())
+            try:
+                await asyncio.wait({holding})
+            except asyncio.CancelledError:  # in a task of its own: only here is it known who cancelled what
+                self.ending = True
+                holding.cancel()
+                await asyncio.wait({holding})
+            try:
+                holding.result()
+            except* (aiomqtt.MqttError, OSError) as errors:
+                self.last_error = first_error(errors)
+            if self.ending:
+                raise asyncio.CancelledError  # an error of the disconnection took its place
+            if self.served.is_set():
+                pause = FIRST_PAUSE_S
+            elif not self.accepted and not self.is_first:
+                continue  # another address, or another version of MQTT, may serve
+            await pause_for(pause)
+            pause = min(2 * pause, MAX_PAUSE_S)
 
 
 async def pause_for(seconds: float) -> None:

@@ -30,7 +30,8 @@ LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of message: where it goes, what `data` holds, and how it is published. `taken`: from the MES to us."""
+    """One kind of message: where it goes, what `data` holds, and how it is published. `taken`: from the MES to us;
+    `station_address`: where each station says it of itself, beside the line."""
 
     name: str
     address: str
@@ -39,11 +40,13 @@ class Kind:
     qos: Literal[0, 1] = 1
     retain: bool = False
     taken: bool = False
+    station_address: str = ""
 
 
 KINDS = (
     Kind("connection", f"{LINE}/connection", messages.ConnectionData,
-         "Whether the line talks to the broker; the last will says `broken`.", retain=True),
+         "Whether the line, or the station, is there; the last will says `broken`.", retain=True,
+         station_address=f"{STATION}/connection"),
     Kind("info", f"{STATION}/info", messages.InfoData, "What a station is and can.", retain=True),
     Kind("state", f"{STATION}/state", messages.StateData, "What a station does now.", retain=True),
     Kind("run", f"{STATION}/event/run", messages.RunStarted, "A run has begun."),
@@ -89,6 +92,12 @@ def schema(name: str) -> dict[str, Any]:
     return {"$schema": DRAFT, "$id": SCHEMA_OF[f"evaline.{name}.v1"]} | found
 
 
+def channels() -> list[tuple[str, str, Kind]]:
+    """Name, address and kind of message of each."""
+    own = [(kind.name, kind.address, kind) for kind in KINDS]
+    return own + [(f"station_{kind.name}", kind.station_address, kind) for kind in KINDS if kind.station_address]
+
+
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3 document."""
     models = [(message_model(kind.name), "validation") for kind in KINDS]
@@ -104,8 +113,8 @@ def asyncapi() -> dict[str, Any]:
             "x-software": software_version(),
         },
         "defaultContentType": "application/cloudevents+json",
-        "channels": {kind.name: _channel(kind) for kind in KINDS},
-        "operations": {kind.name: _operation(kind) for kind in KINDS},
+        "channels": {name: _channel(kind, address) for name, address, kind in channels()},
+        "operations": {name: _operation(kind, name) for name, _, kind in channels()},
         "components": {
             "messages": {
                 kind.name: {
@@ -138,22 +147,22 @@ def write(directory: Path) -> list[Path]:
     return written
 
 
-def _channel(kind: Kind) -> dict[str, Any]:
-    levels = [level for level in LEVELS if f"{{{level}}}" in kind.address]
+def _channel(kind: Kind, address: str) -> dict[str, Any]:
+    levels = [level for level in LEVELS if f"{{{level}}}" in address]
     return {
-        "address": kind.address,
+        "address": address,
         "description": kind.summary,
         "parameters": {level: {"description": LEVELS[level]} for level in levels},
         "messages": {kind.name: {"$ref": f"#/components/messages/{kind.name}"}},
     }
 
 
-def _operation(kind: Kind) -> dict[str, Any]:
+def _operation(kind: Kind, channel: str) -> dict[str, Any]:
     return {
         "action": "receive" if kind.taken else "send",
-        "channel": {"$ref": f"#/channels/{kind.name}"},
+        "channel": {"$ref": f"#/channels/{channel}"},
         "summary": kind.summary,
-        "messages": [{"$ref": f"#/channels/{kind.name}/messages/{kind.name}"}],
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.name}"}],
         "bindings": {"mqtt": {"qos": kind.qos, "retain": kind.retain, "bindingVersion": "0.2.0"}},
     }
 

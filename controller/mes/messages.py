@@ -14,8 +14,10 @@ from pydantic.json_schema import SkipJsonSchema
 
 from sequences import Verdict
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Of the contract. Within a major version every change is compatible; a minor version adds."""
+SCHEMA_VERSION = "1.0"
+"""In `dataschema`, which the schemas fix: it stays within a major version, since what is added breaks no reader."""
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Moment = Annotated[
@@ -29,6 +31,7 @@ StateName = Literal[
     "CLEARING", "STOPPED", "STARTING", "IDLE", "SUSPENDED", "EXECUTE", "STOPPING", "ABORTING", "ABORTED", "HOLDING",
     "HELD", "UNHOLDING", "SUSPENDING", "UNSUSPENDING", "RESETTING", "COMPLETING", "COMPLETE",
 ]  # fmt: skip
+ConnectionState = Literal["online", "offline", "broken"]
 EventType = Literal["run", "step", "job", "alarm", "acknowledged", "mode", "recipe"]
 
 
@@ -70,7 +73,7 @@ class Envelope(Said):
     type: str
     time: Annotated[Moment, Field(description="Line time at which it happened.")]
     datacontenttype: Literal["application/json"]
-    dataschema: Annotated[str, Field(description="`urn:evaline:<message>:<major>.<minor>`: the schema of `data`.")]
+    dataschema: Annotated[str, Field(description="`urn:evaline:<message>:<major>.0`: the schema of `data`.")]
     sequence: Annotated[
         str | Absent,
         Field(
@@ -93,9 +96,9 @@ class Envelope(Said):
 
 
 class ConnectionData(Said):
-    """Whether the line talks to the broker: `offline` after a clean stop, `broken` (last will) when it vanished."""
+    """Whether a line, or a station, is there: `offline` after a clean stop, `broken` (last will) when it vanished."""
 
-    state: Literal["online", "offline", "broken"]
+    state: ConnectionState
 
 
 class InstrumentInfo(Said):
@@ -358,7 +361,7 @@ class Acknowledgement(BaseModel):
 
 def schema_urn(name: str) -> str:
     """Which schema `data` follows."""
-    return f"urn:evaline:{name}:{VERSION}"
+    return f"urn:evaline:{name}:{SCHEMA_VERSION}"
 
 
 SENT = ("connection", "info", "state", *EventType.__args__, "result", "reply", "telemetry", "orders", "wip", "totals")  # type: ignore[attr-defined]

@@ -7,11 +7,10 @@ states, and sends what is open in the outbox.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -29,16 +28,14 @@ from controller.mes.connection import (
     Endpoint,
     MqttClient,
     TlsFiles,
-    first_error,
     pause_for,
 )
 from controller.mes.messages import Acknowledgement
 from controller.mes.outbox import OutboxSender
+from controller.mes.presence import Presence, Presences
 from controller.mes.reading import PayloadError, read_json
-from controller.mes.topics import Topics
+from controller.mes.topics import Topics, encoded
 
-FIRST_PAUSE_S = 0.1
-MAX_PAUSE_S = 10.0
 LOOK_EVERY_S = 10.0  # how often alarms are looked at when nobody asks
 SESSION_S = 24 * 3600  # how long the broker keeps commands and acknowledgements for a line that is away
 MAX_COMMANDS = 64  # being dealt with at once
@@ -84,14 +81,15 @@ class Publisher:
 
     def __init__(
         self, journal: Journal, broker: BrokerSettings, topics: Topics, now: Callable[[], float], delivery: Delivery,
-        door: CommandDoor | None = None,
+        door: CommandDoor | None = None, stations: Iterable[str] = (),
     ) -> None:  # fmt: skip
-        """`now` is line time; without a door nobody takes commands."""
+        """`now` is line time; without a door nobody takes commands; `stations` get a presence each."""
         self._journal, self._topics, self._now, self._door = journal, topics, now, door
         self._limits, results = delivery.outbox, delivery.results
         journal.outbox.max_messages, journal.outbox.max_bytes = self._limits.max_messages, self._max_bytes
         # the same on every connection: a broker that still holds our last one drops it, and its will cannot come later
-        self._connector = Connector(broker, "evaline-" + topics.root.replace("/", "-"))
+        self._connector = Connector(broker, topics.client_id)
+        self._presence, self._presences = Presence(topics, now), Presences(topics, now, stations)
         self.outbox = OutboxSender(
             journal, now, self._progressed, by_ack=results.closed_by == "ack", ack_within=results.ack_within_s
         )
@@ -100,9 +98,7 @@ class Publisher:
         self._unsent: set[str] = set()
         self._committed, self._wake, self._progress = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._client: MqttClient | None = None
-        self._settled = self._stopping = False
         self._alarmed: frozenset[str] = frozenset()
-        self.last_error = ""
         if not self._by_ack:
             log.warning(
                 "results count as delivered when the broker has them (closed_by: puback):"
@@ -119,14 +115,14 @@ class Publisher:
 
     def retain(self, topic: str, payload: Mapping[str, Any]) -> None:
         """Retain a message at the broker, now and on every connection; only the newest of a topic counts."""
-        self._retained[topic] = _json(payload)
+        self._retained[topic] = encoded(payload)
         self._unsent.add(topic)
         self._wake.set()
 
     async def tell(self, topic: str, payload: Mapping[str, Any]) -> None:
         """Publish at QoS 0; it is lost when nobody is there."""
         if self._client is not None:
-            data = _json(payload)
+            data = encoded(payload)
             with suppress(aiomqtt.MqttError):
                 await self._client.publish(topic, data, 0, properties=self._client.mirror(data))
 
@@ -136,7 +132,7 @@ class Publisher:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._journal.flush()
-                while not (self._settled and not self._unsent and self.outbox.all_sent):
+                while not (self._connector.served.is_set() and not self._unsent and self.outbox.all_sent):
                     self._progress.clear()
                     await self._progress.wait()
                 await self._journal.flush()  # the marks that it was sent
@@ -149,7 +145,7 @@ class Publisher:
         return {
             "broker": str(self._connector.endpoint),
             "connected": self.connected,
-            "last_error": self.last_error,
+            "last_error": self._connector.last_error,
             "outbox": {
                 "messages": len(waiting.waiting),
                 "refused": len(waiting.refused),
@@ -175,6 +171,10 @@ class Publisher:
             found.append(("W-OUTBOX-AGE", f"a message has been waiting for {age:.0f} s: {why}"))
         if waiting.refused:
             found.append(("W-OUTBOX-REFUSED", f"{len(waiting.refused)} messages were refused: `evaline outbox list`"))
+        if refused := self._presences.refused:
+            name, why = min(refused.items())
+            more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+            found.append(("W-PRESENCE", f"the MES does not see the connection of {name}{more}: {why}"))
         return found
 
     async def run(self) -> None:
@@ -182,7 +182,7 @@ class Publisher:
         with self._journal.commits() as self._committed:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._look())
-                group.create_task(self._stay_connected())
+                group.create_task(self._connector.keep_connected(self._connection))
 
     async def _look(self) -> None:
         """Log each alarm when it comes and when it goes."""
@@ -195,46 +195,23 @@ class Publisher:
             self._alarmed = frozenset(now)
             await pause_for(LOOK_EVERY_S)
 
-    async def _stay_connected(self) -> None:
-        pause = FIRST_PAUSE_S
-        while True:
-            self._settled = False
-            try:
-                await self._connection()
-            except* (aiomqtt.MqttError, OSError) as errors:
-                self.last_error = first_error(errors)
-            if self._stopping:
-                raise asyncio.CancelledError  # an error of the disconnection took its place
-            if self._settled:  # not merely accepted: a broker that refuses us something must not be hammered
-                pause = FIRST_PAUSE_S
-            elif not self._connector.accepted and not self._connector.is_first:
-                continue  # another address, or another version of MQTT, may serve
-            await pause_for(pause)
-            pause = min(2 * pause, MAX_PAUSE_S)
-
     async def _connection(self) -> None:
         """One connection, from `online` to its loss or to `offline`."""
-        will = aiomqtt.Will(self._topics.connection, self._presence("broken"), qos=1, retain=True)
-        async with self._connector.connected(will, SESSION_S) as client:
+        async with self._connector.connected(self._presence.will, SESSION_S) as client:
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_until_lost(client))
+                async with self._presences.beside(client, self._connector), asyncio.TaskGroup() as group:
+                    group.create_task(client.until_lost())
                     group.create_task(self._serve(client))
-            except asyncio.CancelledError:
-                self._stopping = True
-                raise
             finally:
                 self._client = None
-                if not client.lost.done():
-                    with suppress(aiomqtt.MqttError):
-                        await self._say(client, "offline")
+                await self._presence.leave(client, orderly=self._connector.ending)
 
     async def _serve(self, client: MqttClient) -> None:
         topics = [self._topics.result_ack("+")] if self._by_ack else []
         topics += [self._topics.command("+")] if self._door is not None else []
         if topics:
             await client.subscribe_all(*topics)
-        await self._say(client, "online")
+        await self._presence.say(client, "online")
         self._unsent = set(self._retained)
         self._client = client
         async with asyncio.TaskGroup() as group:
@@ -250,19 +227,12 @@ class Publisher:
                 await client.publish(topic, payload, retain=True, properties=client.mirror(payload))
                 if self._retained[topic] is payload:
                     self._unsent.discard(topic)
-            self._settled = True
+            self._connector.served.set()
             self._progressed()
             await self._wake.wait()
 
     def _progressed(self) -> None:
         self._progress.set()
-
-    async def _say(self, client: MqttClient, state: Literal["online", "offline"]) -> None:
-        payload = self._presence(state)
-        await client.publish(self._topics.connection, payload, retain=True, properties=client.mirror(payload))
-
-    def _presence(self, state: Literal["online", "offline", "broken"]) -> bytes:
-        return _json(self._topics.connection_payload(state, self._now()))
 
     # what comes in
 
@@ -318,12 +288,3 @@ class Publisher:
     def _audit(self, action: str, reason: str, detail: dict[str, Any]) -> None:
         log.warning(action, reason=reason, **detail)
         self._journal.audit(AuditEntry(self._now(), "MES", action, reason, detail))
-
-
-async def _until_lost(client: MqttClient) -> None:
-    await asyncio.wait({client.lost})
-    raise aiomqtt.MqttError("the broker closed the connection") from client.lost.exception()
-
-
-def _json(payload: Mapping[str, Any]) -> bytes:
-    return json.dumps(payload, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()

@@ -2,18 +2,20 @@
 
     <enterprise>/<site>/<area>/<line>/connection               retained; the last will says `broken`
     <enterprise>/<site>/<area>/<line>/{orders,wip,totals}      retained
+    <enterprise>/<site>/<area>/<line>/<station>/connection     retained; the last will says `broken`
     <enterprise>/<site>/<area>/<line>/<station>/{info,state}   retained
     <enterprise>/<site>/<area>/<line>/<station>/event/<type>
     <enterprise>/<site>/<area>/<line>/<station>/result         once per run; closed by `result/ack` from the MES
     <enterprise>/<site>/<area>/<line>/<station>/cmd            from the MES; answered on `cmd/reply`
     <enterprise>/<site>/<area>/<line>/<station>/telemetry      QoS 0
 
-`connection` stands at the line: one process serves all its stations over one connection, and a connection has one will.
+A connection has one will: the line's serves for everything but the stations' `connection`; for that each has its own.
 What the messages hold is in `messages.py`. Everything essential is in the payload, so MQTT 3.1.1 suffices.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +25,7 @@ from pydantic import BaseModel
 
 from config.line import LineIdentity
 from controller.journal.format import OutboxMessage
-from controller.mes.messages import SCHEMA_OF, Acknowledgement, ConnectionData, EventType
+from controller.mes.messages import SCHEMA_OF, Acknowledgement, ConnectionData, ConnectionState, EventType
 
 Data = Mapping[str, Any] | BaseModel
 
@@ -37,11 +39,16 @@ class Topics:
 
     def __init__(self, line: LineIdentity, numbers: Mapping[str, int] | None = None) -> None:
         self.root = f"{line.enterprise}/{line.site}/{line.area}/{line.name}"
+        self.client_id = "evaline-" + self.root.replace("/", "-")
         self.connection = f"{self.root}/connection"
         self.orders = f"{self.root}/orders"
         self.wip = f"{self.root}/wip"
         self.totals = f"{self.root}/totals"
         self._numbers = Counter(numbers)
+
+    def station_connection(self, station: str) -> str:
+        """Where it is retained whether a station is there."""
+        return f"{self.root}/{station}/connection"
 
     def state(self, station: str) -> str:
         """Where a station's state is retained."""
@@ -120,10 +127,10 @@ class Topics:
         number = self._numbers[station] if station else None
         return self.envelope(source, f"{kind}.{t:.3f}", f"evaline.{kind}.v1", t, data, number)
 
-    def connection_payload(self, state: Literal["online", "offline", "broken"], t: float) -> dict[str, Any]:
-        """What is retained about the connection itself; that of a last will is as old as the connection."""
-        id = f"connection.{state}.{t:.3f}"
-        return self.envelope(f"/{self.root}", id, "evaline.connection.v1", t, ConnectionData(state=state), None)
+    def connection_payload(self, state: ConnectionState, t: float, station: str | None = None) -> dict[str, Any]:
+        """What is retained about a connection, the line's or a station's; that of a last will is as old as it."""
+        source, id = f"/{self.root}/{station}" if station else f"/{self.root}", f"connection.{state}.{t:.3f}"
+        return self.envelope(source, id, "evaline.connection.v1", t, ConnectionData(state=state), None)
 
     def telemetry_payload(self, station: str, t: float, data: Data) -> dict[str, Any]:
         """Live values; they have no sequence number, since their loss is allowed."""
@@ -156,6 +163,11 @@ class Topics:
             **{name: value for name, value in optional.items() if value is not None},
             "data": data.model_dump(mode="json") if isinstance(data, BaseModel) else dict(data),
         }
+
+
+def encoded(payload: Mapping[str, Any]) -> bytes:
+    """A message as it is sent."""
+    return json.dumps(payload, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def rfc3339(t: float) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,9 +134,9 @@ def delivery(closed_by: str = "ack", ack_within: float = 1.0, **outbox: Any) -> 
 @asynccontextmanager
 async def publishing(
     journal: Journal, settings: BrokerSettings, config: Delivery | None = None, door: CommandDoor | None = None,
-    now: Callable[[], float] = lambda: T0, line: LineIdentity = LINE,
+    now: Callable[[], float] = lambda: T0, line: LineIdentity = LINE, stations: Iterable[str] = (),
 ) -> AsyncIterator[Publisher]:  # fmt: skip
-    publisher = Publisher(journal, settings, Topics(line), now, config or delivery(), door)
+    publisher = Publisher(journal, settings, Topics(line), now, config or delivery(), door, stations)
     task = asyncio.create_task(publisher.run())
     try:
         yield publisher

@@ -16,6 +16,7 @@ from controller.mes.publisher import endpoint_of
 from tests.controller.mes.brokers import finish, publishing
 
 RUNS = 8
+STATIONS = ("st01", "st02", "st03")
 
 
 async def main(path: Path, url: str, user: str, password: str, where: str) -> None:
@@ -28,7 +29,7 @@ async def main(path: Path, url: str, user: str, password: str, where: str) -> No
         print("committed", flush=True)
         await asyncio.Event().wait()
     settings = BrokerSettings((endpoint_of(url),), user or None, password or None, versions=(V5, V311))
-    async with publishing(journal, settings) as publisher:
+    async with publishing(journal, settings, stations=STATIONS) as publisher:
         await publisher.drained(60)
         print({"connect": "connected", "publish": "published"}[where], flush=True)
         await asyncio.Event().wait()

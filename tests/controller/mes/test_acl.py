@@ -115,8 +115,10 @@ async def test_everybody_can_do_their_part(example: Example) -> None:
         assert await heard(line) == b"ack"
         await mes.publish(TOPICS.command("st01"), b"command")
         assert await heard(line) == b"command"
-        for topic in (TOPICS.connection, TOPICS.state("st01"), TOPICS.reply("st01"), TOPICS.event("st01", "run")):
-            await line.publish(topic, b"said", retain=topic in (TOPICS.connection, TOPICS.state("st01")))
+        for topic in (TOPICS.connection, TOPICS.station_connection("st01"), TOPICS.state("st01")):
+            await line.publish(topic, b"said", retain=True)
+        for topic in (TOPICS.reply("st01"), TOPICS.event("st01", "run")):
+            await line.publish(topic, b"said")
         for topic in (TOPICS.orders, TOPICS.wip, TOPICS.totals, TOPICS.info("st01"), TOPICS.telemetry("st01")):
             await line.publish(topic, b"said")
 

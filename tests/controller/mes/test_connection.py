@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiomqtt
@@ -25,10 +25,9 @@ from controller.mes.connection import (
 )
 from controller.mes.publisher import endpoint_of
 from tests.controller.mes.brokers import BROKERS, Mosquitto, RunningBroker, running
+from tests.controller.mes.scripted import CONNACK, CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, message_id, scripted
 
 pytestmark = pytest.mark.timeout(60)
-
-PUBLISH, PUBACK, CONNECT, CONNACK, SUBSCRIBE, SUBACK, DISCONNECT = 0x30, 0x40, 0x10, 0x20, 0x80, 0x90, 0xE0
 
 
 @pytest.fixture(params=BROKERS)
@@ -37,40 +36,8 @@ async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield broker
 
 
-Scripted = Callable[[int, bytes, asyncio.StreamWriter], None]
-
-
-@asynccontextmanager
-async def scripted(answer: Scripted) -> AsyncIterator[int]:
-    """A broker on a free port that does what `answer` does to each packet: its type, its body, and where to write."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while not writer.is_closing():
-                kind, length, shift = (await reader.readexactly(1))[0], 0, 0
-                while True:
-                    byte = (await reader.readexactly(1))[0]
-                    length |= (byte & 0x7F) << shift
-                    shift += 7
-                    if byte < 0x80:
-                        break
-                answer(kind & 0xF0, await reader.readexactly(length), writer)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
 def at(port: int, *versions: aiomqtt.ProtocolVersion) -> Connector:
     return Connector(BrokerSettings((Endpoint("127.0.0.1", port),), versions=versions or (V5,)), "test")
-
-
-def message_id(body: bytes) -> bytes:
-    size = int.from_bytes(body[:2], "big")
-    return body[2 + size : 4 + size]
 
 
 async def test_a_negative_puback_raises_and_the_connection_goes_on() -> None:

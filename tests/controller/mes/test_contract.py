@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from config.line import LineIdentity, MesCommand
-from controller.mes.contract import KINDS, files, message_model, schema, write
+from controller.mes.contract import KINDS, channels, files, message_model, schema, write
 from controller.mes.messages import VERSION, StateName
 from controller.mes.requests import COMMANDS
 from controller.mes.topics import Topics
@@ -64,7 +64,7 @@ def test_the_asyncapi_document_is_valid_to_its_own_parser(tmp_path: Path) -> Non
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    assert parsed(CONTRACT / "asyncapi.json") == {"valid": True, "faults": [], "channels": len(KINDS)}
+    assert parsed(CONTRACT / "asyncapi.json") == {"valid": True, "faults": [], "channels": len(channels())}
     wrong = json.loads((CONTRACT / "asyncapi.json").read_text(encoding="utf-8"))
     wrong["operations"]["cmd"]["bindings"]["mqtt"]["qos"] = 7
     (tmp_path / "wrong.json").write_text(json.dumps(wrong), encoding="utf-8")
@@ -78,11 +78,13 @@ def test_the_words_of_the_contract_are_those_of_the_line() -> None:
     assert all(f'"{command}"' in commands for command in COMMANDS)
 
 
-@pytest.mark.parametrize("topic", ["state", "info", "telemetry", "result", "result_ack", "command", "reply"])
+@pytest.mark.parametrize(
+    "topic", ["station_connection", "state", "info", "telemetry", "result", "result_ack", "command", "reply"]
+)
 def test_topics_are_those_of_the_document(topic: str) -> None:
     name = getattr(TOPICS, topic)("st")
     levels = {"{enterprise}": "e", "{site}": "s", "{area}": "a", "{line}": "l", "{station}": "st"}
-    addresses = {kind.address for kind in KINDS}
+    addresses = {address for _, address, _ in channels()}
     for word, value in levels.items():
         addresses = {address.replace(word, value) for address in addresses}
     assert name in addresses
@@ -116,6 +118,16 @@ def test_within_a_major_version_every_change_is_compatible(kind: Any) -> None:
         if path.exists():
             old = json.loads(path.read_text(encoding="utf-8"))
             assert breaking_changes(old, schema(kind.name), taken=kind.taken) == []
+
+
+def test_every_released_topic_is_still_there_and_serves_alike() -> None:
+    now = json.loads(files()["asyncapi.json"])
+    for release in RELEASES.glob(f"{VERSION.split('.')[0]}.*"):
+        then = json.loads((release / "asyncapi.json").read_text(encoding="utf-8"))
+        for name, channel in then["channels"].items():
+            assert now["channels"][name]["address"] == channel["address"]
+            for key in ("action", "channel", "messages", "bindings"):
+                assert now["operations"][name][key] == then["operations"][name][key]
 
 
 OLD = {
