@@ -253,6 +253,20 @@ class MqttClient(aiomqtt.Client):
         if self._abandoned:  # this thread could not be stopped when the connection was given up
             self._loop.call_soon_threadsafe(self._client.disconnect)
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, connected: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch_for_room, connected)
+
+    def _watch_for_room(self, connected: Any) -> None:
+        if connected.fileno() >= 0:  # closed by now, its number would be nobody's or another connection's
+            self._loop.add_writer(connected.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except OSError as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
     ) -> None:

@@ -259,3 +259,43 @@ async def mes_at(settings: BrokerSettings, line: LineIdentity = LINE, **how: Any
         yield mes
     finally:
         await mes.go()
+
+
+# ---------------------------------------------------------------------------------------------------- the stations
+
+
+class Reader:
+    """Follows what the stations of LINE say of themselves, from what is retained on."""
+
+    def __init__(self, client: MqttClient) -> None:
+        self._client = client
+        self.said: dict[str, list[str]] = {}
+        self.messages: dict[str, dict[str, Any]] = {}
+
+    async def sees(self, state: str, stations: Iterable[str]) -> None:
+        """Return once the newest word of each is this one."""
+        await self._until(lambda: all(self._newest(station) == state for station in stations))
+
+    async def sees_of(self, state: str, count: int) -> None:
+        """Return once this is the newest word of so many."""
+        await self._until(lambda: sum(self._newest(station) == state for station in self.said) >= count)
+
+    def _newest(self, station: str) -> str:
+        return self.said.get(station, [""])[-1]
+
+    async def _until(self, enough: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not enough():
+                message = await self._client.received()
+                self._client.acknowledge(message)
+                payload = json.loads(message.payload)
+                station = Topics(LINE).station_of(str(message.topic))
+                self.messages[station] = payload
+                self.said.setdefault(station, []).append(payload["data"]["state"])
+
+
+@asynccontextmanager
+async def reading(settings: BrokerSettings, name: str = "reader") -> AsyncIterator[Reader]:
+    async with Connector(settings, name).connected() as client:
+        await client.subscribe_all(Topics(LINE).station_connection("+"))
+        yield Reader(client)

@@ -24,7 +24,7 @@ from controller.mes.broker import _server
 from controller.mes.connection import BrokerSettings, Connector, Endpoint, MqttClient, TlsFiles
 from controller.mes.publisher import settings_of
 from controller.mes.topics import Topics
-from tests.controller.mes.brokers import LINE, Mosquitto, free_port, pause, publishing
+from tests.controller.mes.brokers import LINE, Mosquitto, Reader, free_port, pause, publishing
 
 pytestmark = pytest.mark.timeout(120)
 TOPICS = Topics(LINE)
@@ -48,13 +48,13 @@ class Example:
         return BrokerSettings((Endpoint("127.0.0.1", self.port, tls=True),), tls=tls)
 
     @asynccontextmanager
-    async def client(self, user: str) -> AsyncIterator[MqttClient]:
+    async def client(self, user: str, will: aiomqtt.Will | None = None) -> AsyncIterator[MqttClient]:
         """Connected in whichever version the broker speaks."""
         connector = Connector(self.settings(user), f"{user}-{next(NUMBERS)}")
         async with AsyncExitStack() as stack:
             for last in (False, True):
                 try:
-                    client = await stack.enter_async_context(connector.connected())
+                    client = await stack.enter_async_context(connector.connected(will))
                     break
                 except aiomqtt.MqttError:
                     if last:
@@ -125,7 +125,10 @@ async def test_everybody_can_do_their_part(example: Example) -> None:
 
 async def test_the_mes_cannot_write_results_and_a_viewer_cannot_command(example: Example) -> None:
     """The reader is allowed both topics, so what it does not hear was never let in."""
-    for user, topic in (("mes", TOPICS.result("st01")), ("viewer", TOPICS.command("st01"))):
+    presence = TOPICS.station_connection("st01")
+    for user, topic in (
+        ("mes", TOPICS.result("st01")), ("mes", presence), ("viewer", TOPICS.command("st01")), ("viewer", presence),
+    ):  # fmt: skip
         async with example.client("viewer") as reader:
             await reader.subscribe_all(f"{LINE.enterprise}/#")
             async with example.client(user) as writer:
@@ -133,6 +136,30 @@ async def test_the_mes_cannot_write_results_and_a_viewer_cannot_command(example:
             async with example.client("line-line1") as line:
                 await line.publish(TOPICS.state("st01"), b"last")
             assert await heard(reader) == b"last"
+
+
+@pytest.mark.parametrize("user", ["mes", "viewer"])
+async def test_nobodys_last_will_speaks_for_a_station(example: Example, user: str) -> None:
+    will = aiomqtt.Will(TOPICS.station_connection("st01"), b"forged", 1, True)
+    async with example.client("viewer") as reader, example.client("line-line1") as line:
+        await reader.subscribe_all(f"{LINE.enterprise}/#")
+        with suppress(aiomqtt.MqttError):  # a broker may refuse the connection
+            async with example.client(user, will) as forger:
+                forger.drop()
+        for _ in range(3):  # time enough for it to come, were it let in
+            async with example.client("viewer"):
+                pass
+        await line.publish(TOPICS.station_connection("st01"), b"said", retain=True)
+        assert await heard(reader) == b"said"
+
+
+async def test_a_line_cannot_speak_for_the_stations_of_another(example: Example) -> None:
+    async with example.client("viewer") as reader, example.client("line-line1") as line:
+        await reader.subscribe_all(f"{LINE.enterprise}/#")
+        async with example.client("line-line1") as forger:
+            await refused(forger, TOPICS.station_connection("st01").replace("line1", "line2"))
+        await line.publish(TOPICS.station_connection("st01"), b"said", retain=True)
+        assert await heard(reader) == b"said"
 
 
 async def test_a_line_cannot_read_the_commands_of_another(example: Example) -> None:
@@ -190,9 +217,12 @@ async def test_the_line_file_that_comes_with_it_connects_a_line(example: Example
     text = yaml.safe_load((example.directory / "line-file.yaml").read_text())
     config = ExternalBroker.model_validate({"kind": "external", **text["broker"]})
     journal = Journal.open(tmp_path / "j.db")
-    async with publishing(journal, settings_of(config, None), config) as publisher:
+    async with publishing(journal, settings_of(config, None), config, stations=("st01", "st02")) as publisher:
         assert await publisher.drained(30)
         assert publisher.status()["connected"]
+        async with example.client("viewer") as client:
+            await client.subscribe_all(TOPICS.station_connection("+"))
+            await Reader(client).sees("online", ("st01", "st02"))
     await journal.close()
 
 

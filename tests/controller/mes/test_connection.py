@@ -11,6 +11,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from controller.mes import connection
 from controller.mes.connection import (
     MAX_PAYLOAD,
     MAX_WAITING,
@@ -24,7 +25,7 @@ from controller.mes.connection import (
     TlsFiles,
 )
 from controller.mes.publisher import endpoint_of
-from tests.controller.mes.brokers import BROKERS, Mosquitto, RunningBroker, running
+from tests.controller.mes.brokers import BROKERS, Mosquitto, RunningBroker, pause, running
 from tests.controller.mes.scripted import CONNACK, CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, message_id, scripted
 
 pytestmark = pytest.mark.timeout(60)
@@ -91,6 +92,67 @@ async def test_a_publish_without_puback_ends_with_the_connection_at_once() -> No
                 await client.publish("a", b"x")
             with pytest.raises(aiomqtt.MqttError):
                 await client.received()
+
+
+async def test_a_socket_that_is_closed_before_there_was_room_to_write_troubles_nobody() -> None:
+    """Its number may be another connection's by then, whose writing would be waited for without end."""
+
+    def answer(kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        if kind == CONNECT:
+            writer.write(bytes([CONNACK, 3, 0, 0, 0]))
+
+    troubles: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
+    async with scripted(answer) as port, at(port).connected() as client:
+        closed = socket.socket()
+        client._on_socket_register_write(client._client, None, closed)
+        closed.close()
+        await pause(0.01)
+    assert troubles == []
+
+
+async def test_an_error_at_its_end_does_not_keep_a_connection_that_is_cancelled() -> None:
+    """A TaskGroup tells of the errors and not of the cancellation."""
+    connector, begun = at(1), asyncio.Event()
+
+    async def session() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            assert connector.ending
+            raise aiomqtt.MqttError("the broker is gone as well")
+
+    keeping = asyncio.create_task(connector.keep_connected(session))
+    await begun.wait()
+    keeping.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait({keeping})
+    assert keeping.cancelled()
+    assert connector.last_error == "the broker is gone as well"
+
+
+async def test_pauses_between_sessions_grow_until_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def no_pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(connection, "pause_for", no_pause)
+    connector = at(1)
+
+    async def session() -> None:
+        assert not connector.ending
+        assert not connector.served.is_set()
+        if len(pauses) == 10:
+            raise ValueError("a fault of ours ends it all")
+        if len(pauses) == 8:
+            connector.served.set()
+        raise aiomqtt.MqttError("refused")
+
+    with pytest.raises(ValueError, match="a fault of ours"):
+        await connector.keep_connected(session)
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 0.1, 0.2]
 
 
 async def test_a_broker_that_answers_nothing_is_given_up() -> None:

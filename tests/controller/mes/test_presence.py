@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from controller.journal import Journal
 from controller.mes import publisher
-from controller.mes.connection import V5, V311, BrokerSettings, Connector, Endpoint, MqttClient
+from controller.mes.connection import V5, V311, BrokerSettings, Connector, Endpoint
 from controller.mes.topics import Topics
 from tests.contract import assert_in_contract
 from tests.controller.mes.brokers import (
@@ -27,6 +24,7 @@ from tests.controller.mes.brokers import (
     finish,
     mes_at,
     publishing,
+    reading,
     running,
     until,
 )
@@ -51,43 +49,6 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     journal = Journal.open(tmp_path / "j.db", tick=0.001)
     yield journal
     await journal.close()
-
-
-class Reader:
-    """Follows what the stations say of themselves, from what is retained on."""
-
-    def __init__(self, client: MqttClient) -> None:
-        self._client = client
-        self.said: dict[str, list[str]] = {}
-        self.messages: dict[str, dict[str, Any]] = {}
-
-    async def sees(self, state: str, stations: Iterable[str]) -> None:
-        """Return once the newest word of each is this one."""
-        await self._until(lambda: all(self._newest(station) == state for station in stations))
-
-    async def sees_of(self, state: str, count: int) -> None:
-        """Return once this is the newest word of so many."""
-        await self._until(lambda: sum(self._newest(station) == state for station in self.said) >= count)
-
-    def _newest(self, station: str) -> str:
-        return self.said.get(station, [""])[-1]
-
-    async def _until(self, enough: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN):
-            while not enough():
-                message = await self._client.received()
-                self._client.acknowledge(message)
-                payload = json.loads(message.payload)
-                station = TOPICS.station_of(str(message.topic))
-                self.messages[station] = payload
-                self.said.setdefault(station, []).append(payload["data"]["state"])
-
-
-@asynccontextmanager
-async def reading(settings: BrokerSettings, name: str = "reader") -> AsyncIterator[Reader]:
-    async with Connector(settings, name).connected() as client:
-        await client.subscribe_all(TOPICS.station_connection("+"))
-        yield Reader(client)
 
 
 async def test_each_of_64_stations_is_online_while_the_line_is_served_and_offline_after_its_end(
