@@ -7,15 +7,14 @@ states, and sends what is open in the outbox.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiomqtt
 import structlog
-from pydantic import ValidationError
 
 from config.line import Delivery, ExternalBroker
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
@@ -27,13 +26,13 @@ from controller.mes.connection import (
     Connector,
     Endpoint,
     MqttClient,
+    PublishRefusedError,
     TlsFiles,
-    pause_for,
 )
-from controller.mes.messages import Acknowledgement
 from controller.mes.outbox import OutboxSender
 from controller.mes.presence import Presence, Presences
-from controller.mes.reading import PayloadError, read_json
+from controller.mes.reading import PayloadError, read_message
+from controller.mes.requests import AcknowledgementMessage
 from controller.mes.topics import Topics, encoded
 
 LOOK_EVERY_S = 10.0  # how often alarms are looked at when nobody asks
@@ -95,10 +94,13 @@ class Publisher:
         )
         self._by_ack = results.closed_by == "ack"
         self._retained: dict[str, bytes] = {}
+        self._refused: dict[str, str] = {}  # why, by topic, of what the broker does not let us retain
         self._unsent: set[str] = set()
         self._committed, self._wake, self._progress = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._client: MqttClient | None = None
-        self._alarmed: frozenset[str] = frozenset()
+        self._alarmed: dict[str, str] = {}
+        self._look_now = asyncio.Event()
+        self._bad_acks = 0  # since the last look
         if not self._by_ack:
             log.warning(
                 "results count as delivered when the broker has them (closed_by: puback):"
@@ -162,6 +164,9 @@ class Publisher:
     def alarms(self) -> list[tuple[str, str]]:
         """What is wrong with the delivery now: codes and messages."""
         waiting, found = self._journal.outbox, []
+        if not self.connected and self._connector.last_error:
+            where, why = self._connector.endpoint, self._connector.last_error
+            found.append(("W-BROKER-AWAY", f"not connected to {where}: {why}"))
         if reason := waiting.full:
             found.append(("E-OUTBOX", f"the outbox is full: {reason}; new runs are refused"))
         elif max(len(waiting) / self._limits.max_messages, waiting.bytes / self._max_bytes) > 0.5:
@@ -171,6 +176,10 @@ class Publisher:
             found.append(("W-OUTBOX-AGE", f"a message has been waiting for {age:.0f} s: {why}"))
         if waiting.refused:
             found.append(("W-OUTBOX-REFUSED", f"{len(waiting.refused)} messages were refused: `evaline outbox list`"))
+        if self._refused:
+            topic, why = min(self._refused.items())
+            more = f" and {len(self._refused) - 1} more" if len(self._refused) > 1 else ""
+            found.append(("W-RETAINED", f"the broker does not take {topic}{more}: {why}"))
         if refused := self._presences.refused:
             name, why = min(refused.items())
             more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
@@ -185,15 +194,21 @@ class Publisher:
                 group.create_task(self._connector.keep_connected(self._connection))
 
     async def _look(self) -> None:
-        """Log each alarm when it comes and when it goes."""
+        """Note each alarm when it comes and when it goes; and how many bad acknowledgements came."""
         while True:
             now = dict(self.alarms())
-            for code in now.keys() - self._alarmed:
-                log.warning(f"{now[code]} [{code}]")
-            for code in self._alarmed - now.keys():
-                log.info(f"over [{code}]")
-            self._alarmed = frozenset(now)
-            await pause_for(LOOK_EVERY_S)
+            for code in now.keys() - self._alarmed.keys():
+                self._audit("evaline", "delivery alarm", now[code], {"code": code})
+            for code in self._alarmed.keys() - now.keys():
+                self._audit("evaline", "delivery alarm over", self._alarmed[code], {"code": code})
+            self._alarmed = now
+            if self._bad_acks > 1:
+                self._audit("MES", "result/ack refused", f"{self._bad_acks - 1} more were refused", {})
+            self._bad_acks = 0
+            self._look_now.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._look_now.wait()
 
     async def _connection(self) -> None:
         """One connection, from `online` to its loss or to `offline`."""
@@ -204,6 +219,7 @@ class Publisher:
                     group.create_task(self._serve(client))
             finally:
                 self._client = None
+                self._look_now.set()
                 await self._presence.leave(client, orderly=self._connector.ending)
 
     async def _serve(self, client: MqttClient) -> None:
@@ -211,9 +227,12 @@ class Publisher:
         topics += [self._topics.command("+")] if self._door is not None else []
         if topics:
             await client.subscribe_all(*topics)
-        await self._presence.say(client, "online")
+        self._refused = {}
+        with self._refusal_of(self._topics.connection):
+            await self._presence.say(client, "online")
         self._unsent = set(self._retained)
         self._client = client
+        self._look_now.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_retained(client))
             group.create_task(self.outbox.run(client, self._committed))
@@ -224,12 +243,22 @@ class Publisher:
             self._wake.clear()
             for topic in sorted(self._unsent):
                 payload = self._retained[topic]
-                await client.publish(topic, payload, retain=True, properties=client.mirror(payload))
+                with self._refusal_of(topic):
+                    await client.publish(topic, payload, retain=True, properties=client.mirror(payload))
                 if self._retained[topic] is payload:
                     self._unsent.discard(topic)
             self._connector.served.set()
             self._progressed()
             await self._wake.wait()
+
+    @contextmanager
+    def _refusal_of(self, topic: str) -> Iterator[None]:
+        """What the broker does not take of us is told; everything else goes on."""
+        try:
+            yield
+            self._refused.pop(topic, None)
+        except PublishRefusedError as error:
+            self._refused[topic] = str(error)
 
     def _progressed(self) -> None:
         self._progress.set()
@@ -254,7 +283,7 @@ class Publisher:
                 await arrived.put((message, work))
                 if client.dropped > dropped and not client.waiting:
                     count, dropped = client.dropped - dropped, client.dropped
-                    self._audit("messages dropped", f"{count} came faster than they could be read", {})
+                    self._audit("MES", "messages dropped", f"{count} came faster than they could be read", {})
 
     async def _command(self, message: aiomqtt.Message, before: asyncio.Task[None] | None) -> None:
         assert self._door is not None
@@ -272,19 +301,19 @@ class Publisher:
             client.acknowledge(message)
 
     def _take_acknowledgement(self, topic: str, message: aiomqtt.Message) -> None:
-        """Close what the MES has stored. A retained one is nobody's answer; a malformed one is audited."""
-        if message.retain:
-            return
+        """Close what the MES has stored. What is no answer is audited, the first at once and the rest as a number."""
         try:
-            said = read_json(bytes(message.payload))
-            bare = said.get("data", said) if isinstance(said, dict) else said  # in an envelope or without
-            data = Acknowledgement.model_validate(bare, strict=True)
-        except (PayloadError, ValidationError) as error:
-            self._audit("result/ack refused", "it cannot be understood", {"topic": topic, "why": str(error)[:300]})
+            if message.retain:
+                raise PayloadError("E-CMD-RETAINED", "a retained answer would come again for ever")
+            data = read_message(bytes(message.payload), AcknowledgementMessage).data
+        except PayloadError as error:
+            self._bad_acks += 1
+            if self._bad_acks == 1:
+                self._audit("MES", "result/ack refused", str(error)[:300], {"topic": topic[:200]})
             return
         error_text = None if data.status == "stored" else data.error or "rejected without a reason"
         self.outbox.acknowledged(topic.removesuffix("/ack"), list(data.ids), error_text)
 
-    def _audit(self, action: str, reason: str, detail: dict[str, Any]) -> None:
+    def _audit(self, author: str, action: str, reason: str, detail: dict[str, Any]) -> None:
         log.warning(action, reason=reason, **detail)
-        self._journal.audit(AuditEntry(self._now(), "MES", action, reason, detail))
+        self._journal.audit(AuditEntry(self._now(), author, action, reason, detail))

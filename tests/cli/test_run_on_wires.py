@@ -17,6 +17,7 @@ from config.line import EmbeddedBroker as BrokerConfig
 from controller.journal import JournalReader
 from controller.mes.broker import EmbeddedBroker
 from tests.cli.plant import CODE, DISCHARGE, REST, WITHIN, Data, Plant, recipe
+from tests.controller.mes.brokers import answer
 
 OTHER_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo_bt20000.yaml"
 
@@ -61,7 +62,7 @@ class Listener:
                 reader = JournalReader(self._journal)
                 self.committed_at_result.append(reader.result(payload["data"]["run_id"]))
                 reader.close_reads()
-                await client.publish(f"{topic}/ack", json.dumps({"ids": [payload["id"]], "status": "stored"}), qos=1)
+                await client.publish(f"{topic}/ack", answer([payload["id"]]), qos=1)
             async with self._news:
                 self.messages.append((topic.removeprefix(f"{ROOT}/"), bool(message.retain), payload))
                 self._news.notify_all()

@@ -30,6 +30,13 @@ BROKERS = ("nats", "mosquitto-5", "mosquitto-3.1.1")
 AUDIT = AuditEntry(T0, "kim", "finish", "end of recipe", {})
 
 
+def answer(ids: Any = ("r1.result",), status: str = "stored", error: str | None = None, **envelope: Any) -> bytes:
+    """What a MES says on `result/ack`; with another envelope, what it must not say."""
+    data = {"ids": list(ids) if isinstance(ids, tuple) else ids, "status": status} | ({"error": error} if error else {})
+    whole = {"specversion": "1.0", "id": "ack.1", "source": "/mes", "type": "evaline.ack.v1", "data": data}
+    return json.dumps(whole | envelope).encode()
+
+
 async def pause(seconds: float) -> None:
     """Wall time that load needs to be a rate; never to wait for something to happen."""
     with suppress(TimeoutError):
@@ -227,16 +234,16 @@ class Mes:
         self.news.set()
 
     async def _store(self, client: MqttClient, topic: str, payload: dict[str, Any]) -> None:
-        id, answer = payload["id"], self.answer(payload["id"])
-        if answer == "silent":
+        id, wrong = payload["id"], self.answer(payload["id"])
+        if wrong == "silent":
             return
         if id in self.stored:
             self.duplicates += 1
             assert self.stored[id] == (topic, payload["data"]), "one id, two contents"
-        elif answer is None:
+        elif wrong is None:
             self.stored[id] = (topic, payload["data"])
-        said: dict[str, Any] = {"ids": [id], "status": "stored" if answer is None else "rejected"}
-        await client.publish(f"{topic}/ack", json.dumps(said | ({"error": answer} if answer else {})).encode())
+        said = answer([id]) if wrong is None else answer([id], status="rejected", error=wrong)
+        await client.publish(f"{topic}/ack", said)
 
     async def has(self, enough: Callable[[], bool], within: float = 60.0) -> None:
         async with asyncio.timeout(within):

@@ -14,11 +14,14 @@ import pytest
 from config.line import Delivery, OutboxConfig
 from controller.journal import Journal
 from controller.mes.connection import BrokerSettings, Connector, Endpoint
+from controller.mes.messages import OrdersData, WipData
 from controller.mes.topics import Topics
 from tests.controller.mes.brokers import (
     LINE,
     T0,
+    Mosquitto,
     RunningBroker,
+    answer,
     delivery,
     finish,
     mes_at,
@@ -123,9 +126,9 @@ async def test_a_rejected_result_is_kept_apart_and_the_next_one_goes_on(
 @pytest.mark.parametrize(
     "payload",
     [
-        b"", b"{", b"\xff\xfe", b'{"ids":["r1.result"]}', b'{"ids":"r1.result","status":"stored"}', b"[]", b"1",
-        b'{"ids":["r1.result"],"ids":["r1.result"],"status":"stored"}', b'{"ids":["r1.result"],"status":"perhaps"}',
-        b"[" * 5000, b'{"data":{"ids":[1],"status":"stored"}}',
+        b"", b"{", b"\xff\xfe", b"[]", b"1", b"[" * 5000, b'{"ids":["r1.result"],"status":"stored"}',
+        answer(ids="r1.result"), answer(ids=[1]), answer(status="perhaps"), answer(specversion="9.9"),
+        answer(type="evaline.ack.v7"), answer()[:-1] + b',"id":"twice"}',
     ],
 )  # fmt: skip
 async def test_an_acknowledgement_that_is_none_closes_nothing_and_is_audited(
@@ -135,13 +138,60 @@ async def test_an_acknowledgement_that_is_none_closes_nothing_and_is_audited(
     async with publishing(journal, broker.settings) as publisher, Connector(broker.settings, "m").connected() as mes:
         assert await publisher.drained(30)
         await mes.publish(f"{RESULT}/ack", payload)
-        await until(lambda: bool(journal.events(kind="audit")[1:]), journal)
+        await until(lambda: bool(refusals(journal)), journal)
         assert list(journal.outbox.waiting) == [1]
-        assert journal.events(kind="audit")[1].body["action"] == "result/ack refused"
-        await mes.publish(f"{RESULT.replace('st01', 'st02')}/ack", b'{"ids":["r1.result"],"status":"stored"}')
-        await mes.publish(f"{RESULT}/ack", b'{"ids":["never.sent", "r1.result"],"status":"stored"}')
+        await mes.publish(f"{RESULT.replace('st01', 'st02')}/ack", answer())
+        await mes.publish(f"{RESULT}/ack", answer(ids=["never.sent", "r1.result"]))
         await until(lambda: not journal.outbox.waiting, journal)
+        assert len(refusals(journal)) == 1
         assert publisher.connected
+
+
+def refusals(journal: Journal) -> list[dict[str, Any]]:
+    audits = journal.events(kind="audit", limit=10_000)
+    return [event.body for event in audits if event.body["action"] == "result/ack refused"]
+
+
+async def test_a_flood_of_bad_acknowledgements_is_told_once_and_as_a_number(
+    broker: RunningBroker, journal: Journal
+) -> None:
+    finish(journal, "st01", "r1")
+    async with publishing(journal, broker.settings) as publisher, Connector(broker.settings, "m").connected() as mes:
+        assert await publisher.drained(30)
+        for _ in range(500):
+            await mes.publish(f"{RESULT}/ack", b"{x")
+        await mes.publish(f"{RESULT}/ack", answer())
+        await until(lambda: not journal.outbox.waiting, journal)
+        publisher._look_now.set()  # as after some seconds
+        await until(lambda: len(refusals(journal)) == 2, journal)
+    first, rest = refusals(journal)
+    assert "E-MSG-JSON" in first["reason"]
+    assert rest["reason"] == "499 more were refused"
+
+
+async def test_a_retained_topic_that_the_broker_refuses_costs_nothing_else(tmp_path: Path, journal: Journal) -> None:
+    topics, allowed = Topics(LINE), tmp_path / "acl"
+    allowed.write_text(f"topic readwrite #\ntopic deny {topics.orders}\n")
+    async with Mosquitto(tmp_path / "m", f"allow_anonymous true\nacl_file {allowed}") as mosquitto:
+        settings = BrokerSettings((Endpoint("127.0.0.1", mosquitto.port),))
+        async with publishing(journal, settings) as publisher:
+            publisher.retain(topics.orders, topics.retained(None, "orders", T0, OrdersData(orders=[])))
+            publisher.retain(topics.wip, topics.retained(None, "wip", T0, WipData(runs=[])))
+            finish(journal, "st01", "r1")
+            async with mes_at(settings) as mes:
+                await until(lambda: not journal.outbox.waiting, journal)
+                assert list(mes.stored) == ["r1.result"]
+            (code, message) = publisher.alarms()[0]
+            assert code == "W-RETAINED"
+            assert topics.orders in message
+            await until(lambda: "delivery alarm" in actions(journal), journal)
+            assert publisher.connected
+        text = (tmp_path / "m" / "mosquitto.log").read_text()
+    assert text.count("New client connected") == 2, "the line's and the MES's: the line was never thrown out"
+
+
+def actions(journal: Journal) -> list[str]:
+    return [event.body["action"] for event in journal.events(kind="audit", limit=10_000)]
 
 
 async def test_a_full_outbox_says_so_before_it_takes_nothing(broker: RunningBroker, journal: Journal) -> None:
