@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -92,22 +93,31 @@ async def test_the_example_starts_an_order_and_stores_its_result(
 
 async def test_the_command_line_of_the_guide_is_answered(line_with: Callable[..., LineConfig], tmp_path: Path) -> None:
     program("mosquitto_pub", "mosquitto-clients")
-    found = re.search(r"# hold it\n(.*?)```", GUIDE, re.S)
-    assert found is not None
+    watch = re.search(r"# which stations are there.*?\n(.*?)\n#", GUIDE, re.S)
+    hold = re.search(r"# hold it\n(.*?)```", GUIDE, re.S)
+    assert watch is not None and hold is not None  # noqa: PT018
     config, clock = line_with(change=lambda data: data.update(broker={"kind": "embedded", "port": 0})), PacedClock()
     assert isinstance(config.broker, EmbeddedBrokerConfig)
     async with EmbeddedBroker(config.broker, tmp_path) as broker, virtual_line(clock, config) as virtual:
         line = virtual.line
         door = CommandDoor(line.stations, line.orders, line.journal, line.topics, clock, config.mes, wall_time)
         publisher = Publisher(
-            line.journal, settings_of(config.broker, broker), line.topics, clock.now, config.broker, door
+            line.journal, settings_of(config.broker, broker), line.topics, clock.now, config.broker, door, line.stations
         )
         running = asyncio.create_task(publisher.run())
         try:
             assert await publisher.drained(60)
-            text = found[1].replace("18830", str(broker.port)).replace("var/broker", str(tmp_path / "broker"))
-            shell = await asyncio.create_subprocess_exec("bash", "-ec", text)
-            assert await shell.wait() == 0
+
+            async def said(text: str) -> bytes:
+                text = text.replace("18830", str(broker.port)).replace("var/broker", str(tmp_path / "broker"))
+                shell = await asyncio.create_subprocess_exec("bash", "-ec", text, stdout=asyncio.subprocess.PIPE)
+                out, _ = await shell.communicate()
+                assert shell.returncode == 0
+                return out
+
+            connection = json.loads(await said(f"{watch[1]} -C 1"))
+            assert (connection["source"], connection["data"]) == (f"/{line.topics.root}/st01", {"state": "online"})
+            await said(hold[1])
             async with asyncio.timeout(60):
                 with line.journal.commits() as committed:
                     while not (commands := line.journal.events(kind="command")):

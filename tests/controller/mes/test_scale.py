@@ -14,7 +14,7 @@ from config.line import LineIdentity
 from controller.journal import Journal
 from controller.mes.broker import _server
 from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint
-from tests.controller.mes.brokers import Mosquitto, finish, free_port, mes_at, pause, publishing, until
+from tests.controller.mes.brokers import Mosquitto, finish, free_port, mes_at, pause, publishing, reading, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -133,6 +133,7 @@ topic evaline/pohang/evaluation/line1/+/result out 1
 topic evaline/pohang/evaluation/line1/+/event/# out 1
 topic evaline/pohang/evaluation/line1/+/state out 1
 topic evaline/pohang/evaluation/line1/connection out 1
+topic evaline/pohang/evaluation/line1/+/connection out 1
 topic evaline/pohang/evaluation/line1/+/cmd in 1
 topic evaline/pohang/evaluation/line1/+/result/ack in 1
 """
@@ -147,7 +148,7 @@ async def test_a_line_behind_a_bridge_catches_up_in_order_after_an_outage_of_the
         (book, _) = await stack.enter_async_context(journals(tmp_path))
         mes = await stack.enter_async_context(mes_at(BrokerSettings((Endpoint("127.0.0.1", plant.port),))))
         settings = BrokerSettings((Endpoint("127.0.0.1", own.port),))
-        publisher = await stack.enter_async_context(publishing(book, settings))
+        publisher = await stack.enter_async_context(publishing(book, settings, stations=("st01", "st02")))
         finish(book, "st01", "before")
         await until(lambda: not book.outbox.waiting, book)
         await plant.kill()
@@ -157,6 +158,8 @@ async def test_a_line_behind_a_bridge_catches_up_in_order_after_an_outage_of_the
         await plant.start()
         await until(lambda: not book.outbox.waiting, book, 120)
         await mes.has(lambda: len(set(mes.events)) == 200)
+        reader = await stack.enter_async_context(reading(mes.settings))
+        await reader.sees("online", ("st01", "st02"))
     for station in range(8):
         expected = [f"run-{number:03d}" for number in range(100) if number % 8 == station]
         assert [run for run in mes.of_station(f"st{station:02d}") if run != "before"] == expected
