@@ -26,6 +26,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 IO_TIMEOUT_S = 5.0
 KEEPALIVE_S = 10
@@ -93,6 +94,12 @@ class BrokerSettings:
     """In place of one that is made of the files at each connection, which takes 30 ms with the system's authorities."""
 
 
+class ReceivedMessage(aiomqtt.Message):
+    """A message, and whether the broker says that it has sent it before (MQTT's DUP flag)."""
+
+    redelivered = False
+
+
 class MqttClient(aiomqtt.Client):
     """A client for one connection. Publishing raises PublishRefusedError, subscribing SubscribeRefusedError."""
 
@@ -142,7 +149,7 @@ class MqttClient(aiomqtt.Client):
         self._client.manual_ack_set(True)
         self._client.connect_timeout = timeout
         self._acknowledged: dict[int, asyncio.Future[ReasonCode]] = {}
-        self._received: deque[aiomqtt.Message] = deque()
+        self._received: deque[ReceivedMessage] = deque()
         self._arrived = asyncio.Event()
         self._abandoned = False
         self._disconnected.add_done_callback(self._fail_all)
@@ -207,8 +214,15 @@ class MqttClient(aiomqtt.Client):
         return properties
 
     async def subscribe_all(self, *topics: str, qos: int = 1) -> None:
-        """Subscribe; raises SubscribeRefusedError unless the broker grants every one with this QoS."""
-        codes = await self.subscribe([(topic, qos) for topic in topics])
+        """Subscribe; raises SubscribeRefusedError unless the broker grants every one with this QoS.
+
+        With MQTT 5 a message that was published as a retained one says so also when it comes at once.
+        """
+        if self.version is V5:
+            options = SubscribeOptions(qos=qos, retainAsPublished=True)  # type: ignore[no-untyped-call]
+            codes = await self.subscribe([(topic, options) for topic in topics])
+        else:
+            codes = await self.subscribe([(topic, qos) for topic in topics])
         for topic, code in zip(topics, codes, strict=True):
             granted = code.value if isinstance(code, ReasonCode) else code
             if granted != qos:
@@ -219,7 +233,7 @@ class MqttClient(aiomqtt.Client):
         """How many messages wait for `received`."""
         return len(self._received)
 
-    async def received(self) -> aiomqtt.Message:
+    async def received(self) -> ReceivedMessage:
         """The next message; `acknowledge` it when it is dealt with. Raises MqttError when the connection is lost."""
         while not self._received:
             if self._disconnected.done():
@@ -285,7 +299,7 @@ class MqttClient(aiomqtt.Client):
 
     def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
         try:
-            taken = aiomqtt.Message._from_paho_message(message)
+            taken = ReceivedMessage._from_paho_message(message)
         except (ValueError, TypeError):  # a topic that is no text; not acknowledged it would come again for ever
             self.dropped += 1
             self._client.ack(message.mid, message.qos)
@@ -293,6 +307,7 @@ class MqttClient(aiomqtt.Client):
         if taken.qos == 0 and len(self._received) >= MAX_WAITING:
             self.dropped += 1
             return
+        taken.redelivered = bool(message.dup)
         if len(taken.payload) > MAX_PAYLOAD:
             taken.payload = taken.payload[: MAX_PAYLOAD + 1]
         self._received.append(taken)
@@ -354,13 +369,14 @@ class Connector:
     async def keep_connected(self, session: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
         """Hold one session after another until cancelled; an MqttError or OSError is the end of one.
 
-        Each is to use `connected`, and to set `served`. Between them are pauses, which double up to 10 s while none is
-        served: not merely accepted, for a broker that refuses us something must not be hammered.
+        Each is to use `connected`, and to set `served`. Between them are pauses, which double up to 10 s until one was
+        served, and for ten times as long: a broker that refuses us something, or a second daemon that takes our place
+        as often as we take it, must not be hammered.
         """
-        pause = FIRST_PAUSE_S
+        pause, loop = FIRST_PAUSE_S, asyncio.get_running_loop()
         while True:
             self.served.clear()
-            holding = asyncio.create_task(session())
+            begun, holding = loop.time(), asyncio.create_task(session())
             try:
                 await asyncio.wait({holding})
             except asyncio.CancelledError:  # in a task of its own: only here is it known who cancelled what
@@ -373,7 +389,7 @@ class Connector:
                 self.last_error = first_error(errors)
             if self.ending:
                 raise asyncio.CancelledError  # an error of the disconnection took its place
-            if self.served.is_set():
+            if self.served.is_set() and loop.time() - begun > 10 * pause:
                 pause = FIRST_PAUSE_S
             elif not self.accepted and not self.is_first:
                 continue  # another address, or another version of MQTT, may serve

@@ -27,6 +27,7 @@ from controller.mes.connection import (
     Endpoint,
     MqttClient,
     PublishRefusedError,
+    ReceivedMessage,
     TlsFiles,
 )
 from controller.mes.outbox import OutboxSender
@@ -45,8 +46,8 @@ log = structlog.get_logger()
 class CommandDoor(Protocol):
     """Who takes commands."""
 
-    async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """Return once the command is durable: then the broker forgets it."""
+    async def receive(self, topic: str, payload: bytes, *, retained: bool, redelivered: bool = False) -> None:
+        """Return once the command is durable: then the broker forgets it. What it sends again is `redelivered`."""
         ...
 
 
@@ -283,13 +284,14 @@ class Publisher:
                 await arrived.put((message, work))
                 if client.dropped > dropped and not client.waiting:
                     count, dropped = client.dropped - dropped, client.dropped
-                    self._audit("MES", "messages dropped", f"{count} came faster than they could be read", {})
+                    self._audit("MES", "messages dropped", f"{count} came too fast, or on a topic that is none", {})
 
-    async def _command(self, message: aiomqtt.Message, before: asyncio.Task[None] | None) -> None:
+    async def _command(self, message: ReceivedMessage, before: asyncio.Task[None] | None) -> None:
         assert self._door is not None
         if before is not None:
             await asyncio.wait({before})
-        await self._door.receive(str(message.topic), bytes(message.payload), retained=bool(message.retain))
+        topic, payload = str(message.topic), bytes(message.payload)
+        await self._door.receive(topic, payload, retained=message.retain, redelivered=message.redelivered)
 
     async def _acknowledge(
         self, client: MqttClient, arrived: asyncio.Queue[tuple[aiomqtt.Message, asyncio.Task[None] | None]]

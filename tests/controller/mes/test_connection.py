@@ -132,7 +132,7 @@ async def test_an_error_at_its_end_does_not_keep_a_connection_that_is_cancelled(
     assert connector.last_error == "the broker is gone as well"
 
 
-async def test_pauses_between_sessions_grow_until_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pauses_between_sessions_grow_though_one_was_served_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
     async def no_pause(seconds: float) -> None:
@@ -144,15 +144,38 @@ async def test_pauses_between_sessions_grow_until_one_is_served(monkeypatch: pyt
     async def session() -> None:
         assert not connector.ending
         assert not connector.served.is_set()
-        if len(pauses) == 10:
+        if len(pauses) == 9:
             raise ValueError("a fault of ours ends it all")
-        if len(pauses) == 8:
+        if len(pauses) > 2:
             connector.served.set()
         raise aiomqtt.MqttError("refused")
 
     with pytest.raises(ValueError, match="a fault of ours"):
         await connector.keep_connected(session)
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 0.1, 0.2]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+
+
+async def test_after_a_session_that_was_served_the_first_pause_is_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def no_pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(connection, "pause_for", no_pause)
+    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.001)
+    connector = at(1)
+
+    async def session() -> None:
+        if len(pauses) == 3:
+            raise ValueError("enough")
+        if len(pauses) == 2:
+            connector.served.set()
+            await pause(0.1)
+        raise aiomqtt.MqttError("lost")
+
+    with pytest.raises(ValueError, match="enough"):
+        await connector.keep_connected(session)
+    assert pauses == [0.001, 0.002, 0.001]
 
 
 async def test_a_broker_that_answers_nothing_is_given_up() -> None:
@@ -203,11 +226,24 @@ async def test_what_was_not_acknowledged_comes_again(broker: RunningBroker) -> N
     async with connector.connected(session_s=60) as reader:
         for number in range(5):
             message = await reader.received()
+            assert not message.redelivered
             if number < 2:
                 reader.acknowledge(message)
     async with asyncio.timeout(30), connector.connected(session_s=60) as reader:
-        again = [bytes((await reader.received()).payload) for _ in range(3)]
-    assert again == [b"2", b"3", b"4"]
+        again = [await reader.received() for _ in range(3)]
+    assert [(bytes(message.payload), message.redelivered) for message in again] == [
+        (b"2", True), (b"3", True), (b"4", True),
+    ]  # fmt: skip
+
+
+async def test_a_message_that_was_published_as_a_retained_one_says_so_when_mqtt_can(broker: RunningBroker) -> None:
+    async with Connector(broker.settings, "reader").connected() as reader:
+        await reader.subscribe_all("evaline/x")
+        async with Connector(broker.settings, "sender").connected() as sender:
+            await sender.publish("evaline/x", b"1", retain=True)
+            await sender.publish("evaline/x", b"2")
+        flags = [(await reader.received()).retain for _ in range(2)]
+        assert flags == [reader.version is V5, False], "3.1.1 tells only those who subscribe later"
 
 
 async def test_no_message_waits_for_a_delayed_acknowledgement(broker: RunningBroker) -> None:

@@ -115,7 +115,7 @@ def client_of(body: bytes) -> str:
 
 
 class Door:
-    async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    async def receive(self, topic: str, payload: bytes, *, retained: bool, redelivered: bool = False) -> None:
         raise AssertionError("nobody commands")
 
 

@@ -287,7 +287,7 @@ class Door:
         self.open, self.asked = asyncio.Event(), asyncio.Event()
         self.taken: list[tuple[str, bytes, bool]] = []
 
-    async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    async def receive(self, topic: str, payload: bytes, *, retained: bool, redelivered: bool = False) -> None:
         self.asked.set()
         await self.open.wait()
         self.taken.append((topic, payload, retained))
@@ -322,7 +322,7 @@ async def test_commands_of_one_station_wait_for_each_other_and_not_for_other_sta
             self.begun: list[str] = []
             self.free, self.news = asyncio.Event(), asyncio.Event()
 
-        async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        async def receive(self, topic: str, payload: bytes, *, retained: bool, redelivered: bool = False) -> None:
             self.begun.append(payload.decode())
             self.news.set()
             if payload == b"a1":
