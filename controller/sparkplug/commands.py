@@ -7,8 +7,8 @@ import json
 from controller.mes.reading import PayloadError as UnreadableError
 from controller.mes.reading import read_json
 from controller.mes.topics import rfc3339
+from controller.sparkplug.incoming import Refused, Write
 from controller.sparkplug.metrics import MESSAGE
-from controller.sparkplug.session import Refused, Write
 
 LIVES = 30.0  # s after which a command is too old to be carried out
 

@@ -11,8 +11,8 @@ from importlib.metadata import version
 
 from config import StationConfig
 from controller.line import Line
+from controller.sparkplug.device import MetricSpec
 from controller.sparkplug.payload import DataType, MetricValue
-from controller.sparkplug.session import MetricSpec
 from controller.station import Station
 from sequences import Quality
 

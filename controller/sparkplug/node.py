@@ -6,6 +6,8 @@ MQTT 3.1.1 on purpose: in MQTT 5 an intentional disconnection needs a reason cod
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import os
 from collections import Counter
 from contextlib import suppress
@@ -19,14 +21,16 @@ import structlog
 from config.line import SparkplugConfig
 from controller.journal import AuditEntry
 from controller.line import Line
-from controller.mes.connection import V311, BrokerSettings, Connector, MqttClient, first_error, pause_for
+from controller.mes.connection import IO_TIMEOUT_S, V311, BrokerSettings, Connector, MqttClient, first_error, pause_for
 from controller.sparkplug.commands import as_command
+from controller.sparkplug.incoming import Refused, Write
 from controller.sparkplug.metrics import NODE_SPECS, StationMetrics, node_values
-from controller.sparkplug.session import NUMBERS, EdgeNode, Identity, Message, Refused, Write
+from controller.sparkplug.session import NUMBERS, EdgeNode, Identity
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 10.0
-LOOK_AGAIN_S = 5.0
+LOOK_AGAIN_S = 5.0  # without a word of the primary host
+ASK_S = 2.0  # between two questions whether all that was sent has arrived
 BURST = 20  # messages, after which others have their turn: a store of hours must not hold up the line
 BURST_PAUSE_S = 0.05
 REFUSALS_EVERY = 1.0  # s of line time between two audit lines of one station, however many refusals they count
@@ -45,7 +49,7 @@ class _HostGoneError(Exception):
 
 
 class BirthCounter:
-    """The birth and death sequence number, in a file: it goes on where the last daemon was."""
+    """The birth and death sequence number, in a file: it goes on where the last daemon was. One with each CONNECT."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,14 +59,19 @@ class BirthCounter:
 
     def next(self) -> int:
         """The number for the next connection, durable before it is used; raises OSError."""
-        self._last = (self._last + 1) % NUMBERS
+        number = (self._last + 1) % NUMBERS
         new = self._path.with_name(f"{self._path.name}.new")
         with new.open("w", encoding="ascii") as file:
-            file.write(str(self._last))
+            file.write(str(number))
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
-        return self._last
+        self._last = number
+        return number
+
+    def unused(self, number: int) -> None:
+        """The number was given to a server that cannot have seen it: it is the next one again."""
+        self._last = number - 1
 
 
 class SparkplugNode:
@@ -80,14 +89,15 @@ class SparkplugNode:
             {name: metrics.specs for name, metrics in self._stations.items()},
             datatype_in_data=config.datatype_in_data,
             keep=config.stored_values,
+            walks=len(broker.endpoints) > 1,
         )
         identifier = f"evaline-sparkplug-{config.group_id}-{config.edge_node_id}"
-        self._connector = Connector(replace(broker, versions=(V311,)), identifier)
+        places = [replace(broker, endpoints=(endpoint,), versions=(V311,)) for endpoint in broker.endpoints]
+        self._servers = [Connector(place, identifier) for place in places]
         self._births = BirthCounter(state_dir / "sparkplug_bdseq")
         self._actor = f"sparkplug:{config.primary_host or config.group_id}"
         self._refused: dict[str, _Refusals] = {}
         self._wake = asyncio.Event()
-        self._stopping = False
         self.last_error = ""
 
     async def run(self) -> None:
@@ -122,42 +132,62 @@ class SparkplugNode:
     # ------------------------------------------------------------------------------------------- connections
 
     async def _stay_connected(self) -> None:
-        pause = FIRST_PAUSE_S
-        while True:
+        """One session after the other, each at the next server of the list; a pause when none of them was of use."""
+        pause, in_vain = FIRST_PAUSE_S, 0
+        for server in itertools.cycle(self._servers):
+            session = asyncio.create_task(self._session(server))
             try:
-                bdseq = await asyncio.to_thread(self._births.next)
-                await self._session(self.core.connecting(bdseq))
+                await asyncio.wait({session})
+            except asyncio.CancelledError:  # known here alone: inside, an error of the disconnection may take its place
+                session.cancel()
+                await asyncio.gather(session, return_exceptions=True)
+                raise
+            try:
+                session.result()
             except* _HostGoneError:
-                log.info("sparkplug host offline", host=self.core.identity.host)
+                log.info("sparkplug host offline", host=self.core.identity.host, server=str(server.endpoint))
             except* (aiomqtt.MqttError, OSError) as errors:
                 self.last_error = first_error(errors)
             self.core.disconnected()
-            if self._stopping:
-                raise asyncio.CancelledError  # an error of the disconnection took its place
-            if self._connector.accepted:
-                pause = FIRST_PAUSE_S
+            if self.core.has_spoken:
+                pause, in_vain = FIRST_PAUSE_S, 0
+            else:
+                in_vain += 1
+                if in_vain % len(self._servers):
+                    continue
             await pause_for(pause)
             pause = min(2 * pause, MAX_PAUSE_S)
 
-    async def _session(self, death: Message) -> None:
+    async def _session(self, server: Connector) -> None:
+        bdseq = await asyncio.to_thread(self._births.next)
+        death = self.core.connecting(bdseq, str(server.endpoint))
         will = aiomqtt.Will(death.topic, death.payload, death.qos, death.retain)
-        async with self._connector.connected(will) as client:
-            await client.subscribe_all(*self.core.subscriptions)
-            self.core.subscribed(self._now)
-            self._wake.set()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._take_in(client))
-                    group.create_task(self._send(client))
-                    if self.core.identity.host is not None:
-                        group.create_task(self._look_for_host(client))
-            except asyncio.CancelledError:
-                self._stopping = True
-                raise
-            finally:
-                self.core.leaving()
-                while not client.lost.done() and (message := self.core.take(self._now)) is not None:
-                    await client.publish(message.topic, message.payload, message.qos, message.retain)
+        try:
+            async with server.connected(will) as client:
+                await self._serve(client)
+        except (aiomqtt.MqttError, OSError) as error:
+            why = error.__context__ or error
+            # a server that kept silent may have our CONNECT, and may publish its will
+            if not server.accepted and isinstance(why, OSError) and not isinstance(why, TimeoutError):
+                self._births.unused(bdseq)
+            raise
+
+    async def _serve(self, client: MqttClient) -> None:
+        await client.subscribe_all(*self.core.subscriptions)
+        self.core.subscribed(self._now)
+        self._wake.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._take_in(client))
+                group.create_task(self._send(client))
+                group.create_task(self._ask(client))
+                if self.core.identity.host is not None:
+                    group.create_task(self._look_for_host(client))
+        finally:
+            self.core.leaving()
+            while not client.lost.done() and (message := self.core.take(self._now)) is not None:
+                await client.publish(message.topic, message.payload, message.qos, message.retain)
+                self.core.reached(self.core.taken)  # it is the death, which is acknowledged
 
     async def _send(self, client: MqttClient) -> None:
         """The only one who sends: sequence numbers go out in the order in which they were given."""
@@ -174,11 +204,30 @@ class SparkplugNode:
             else:
                 await self._wake.wait()
 
+    async def _ask(self, client: MqttClient) -> None:
+        """QoS 0 is not acknowledged. A server answers in order, though: to take back a subscription that was never
+        made asks nothing of it, and its answer says that it has all that was sent before."""
+        reached = self.core.taken
+        while True:
+            await pause_for(ASK_S)
+            if (taken := self.core.taken) == reached:
+                continue
+            try:
+                async with asyncio.timeout(IO_TIMEOUT_S):  # aiomqtt's own can lose a cancellation
+                    await client.unsubscribe(self.core.identity.topic("NDEATH"), timeout=math.inf)
+            except TimeoutError:
+                raise aiomqtt.MqttError(f"no answer within {IO_TIMEOUT_S:g} s") from None
+            reached = taken
+            self.core.reached(reached)
+
     async def _look_for_host(self, client: MqttClient) -> None:
-        """A STATE that a broker lost would leave us waiting for ever: subscribing again brings the retained one."""
+        """A STATE that a broker lost would leave us waiting for ever: it is looked for at the next server, and where
+        there is none, subscribing again brings the retained one."""
         while True:
             await pause_for(LOOK_AGAIN_S)
             if self.core.connected and not self.core.born:
+                if len(self._servers) > 1:
+                    raise _HostGoneError
                 await client.subscribe_all(self.core.state_topic)
 
     async def _take_in(self, client: MqttClient) -> None:

@@ -2,41 +2,34 @@
 
 Chapters 4 to 6 of the Sparkplug 3.0 specification. One `EdgeNode` lives as long as the daemon; `connecting` begins a
 session of it. Nothing here waits, and nothing here asks for the time. Whoever owns it sends what `take` returns, one
-message after another: a sequence number is spent when its message is made, so none may be left out.
+message after another: a sequence number is spent when its message is made, so none may be left out. It tells with
+`reached` what the server is known to have; what it has not when a session ends is sent again as history.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from controller.mes.reading import PayloadError as UnreadableError
-from controller.mes.reading import read_json
-from controller.sparkplug.payload import DataType, Metric, MetricValue, Payload, PayloadError, Quality, decode, encode
+from controller.sparkplug.device import Change, Device, MetricSpec
+from controller.sparkplug.incoming import (
+    REBIRTH,
+    Event,
+    HostOffline,
+    Refused,
+    device_command,
+    node_refusal,
+    read_command,
+    read_state,
+)
+from controller.sparkplug.payload import DataType, Metric, MetricValue, Payload, encode
 
 NAMESPACE = "spBv1.0"
 BDSEQ = "bdSeq"
-REBIRTH = "Node Control/Rebirth"
-BATCH = 200  # stored values in one message
 REBIRTH_PAUSE = 1.0  # s at least between two birth sequences of a session, whoever asks for them however often
-MAX_STATE_BYTES = 1024
-LAST_TIME = 4_102_444_800_000  # ms: the year 2100
 NUMBERS = 256  # sequence numbers, and birth and death sequence numbers, count modulo this
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """What a metric is. It is reported when it has moved by more than `deadband` (in its unit), or changed if it is no
-    float. A `measured` one has a quality; a `writable` one can be commanded and reads false or empty."""
-
-    name: str
-    datatype: DataType
-    unit: str = ""
-    deadband: float = 0.0
-    measured: bool = False
-    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +40,6 @@ class Message:
     payload: bytes
     qos: int = 0
     retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A command to one of our devices: a value for a writable metric. `time` is the sender's, unix s."""
-
-    device: str
-    name: str
-    value: MetricValue
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A command that is not carried out: to which device (empty for the node), with a code, and why."""
-
-    device: str
-    code: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostOffline:
-    """The primary host went away: send what `take` still has, disconnect, and connect anew."""
-
-
-Event = Write | Refused | HostOffline
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,37 +55,20 @@ class Identity:
         return topic if device is None else f"{topic}/{device}"
 
 
-@dataclass
-class _Device:
-    """A station, its newest readings, and what of them was reported."""
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message, and which changes of which device only it tells."""
 
-    specs: tuple[MetricSpec, ...]
-    first_alias: int
-    alive: bool = False
-    time: int = 0  # ms, of the newest readings
-    newest: tuple[MetricValue, ...] = field(init=False)
-    reported: list[MetricValue] = field(init=False)
-    stored: deque[tuple[int, tuple[tuple[int, MetricValue], ...]]] = field(default_factory=deque)
-    stored_count: int = 0
-
-    def __post_init__(self) -> None:
-        self.newest = (None,) * len(self.specs)
-        self.reported = list(self.newest)
-
-    def changed(self) -> tuple[int, ...]:
-        """Places of the metrics that moved beyond their deadband since they were reported."""
-        pairs = zip(self.specs, self.reported, self.newest, strict=True)
-        return tuple(place for place, (spec, old, new) in enumerate(pairs) if _moved(spec, old, new))
-
-
-def _moved(spec: MetricSpec, old: MetricValue, new: MetricValue) -> bool:
-    if spec.deadband and isinstance(old, float) and isinstance(new, float):
-        return abs(new - old) > spec.deadband
-    return old != new
+    message: Message
+    device: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 class EdgeNode:
-    """`keep` bounds how many values of each device wait for the primary host; the oldest go first, and are counted."""
+    """`keep` bounds how many values of each device wait for the primary host; the oldest go first, and are counted.
+
+    With `walks` there are other servers: one where the host is offline is left at once, else it is waited for there.
+    """
 
     def __init__(
         self,
@@ -129,33 +78,38 @@ class EdgeNode:
         *,
         datatype_in_data: bool = False,
         keep: int = 10_000,
+        walks: bool = False,
     ) -> None:
-        self.identity, self._datatype_in_data, self._keep = identity, datatype_in_data, keep
+        self.identity, self._datatype_in_data, self._keep, self._walks = identity, datatype_in_data, keep, walks
         # 0 is bdSeq's; aliases are unique over the node and its devices
-        self._node = _Device(tuple(node_specs), first_alias=1, alive=True)
-        self._devices: dict[str, _Device] = {}
+        self._node = Device(tuple(node_specs), first_alias=1, alive=True)
+        self._devices: dict[str, Device] = {}
         alias = 1 + len(node_specs)
         for name, specs in device_specs.items():
-            self._devices[name] = _Device(tuple(specs), alias)
+            self._devices[name] = Device(tuple(specs), alias)
             alias += len(specs)
-        self._outgoing: deque[Message] = deque()
-        self._bdseq = self._seq = 0
+        self._outgoing: deque[_Outgoing] = deque()
+        self._under_way: deque[tuple[int, _Outgoing]] = deque()  # taken and not known to have reached the server
+        self._bdseq = self._seq = self._taken_before = 0
         self._birth_time = -math.inf
+        self._server = ""
+        self._host_times: dict[str, int] = {}  # hosts count the time of their state at each server
         self.rebirth_asked = False
         """A rebirth that waits for its moment: `take` again within a second."""
-        self._host_time = -1
         self.host_online = False
         self.connected = False
         self.born = False
+        self.taken = 0
+        """How many messages were taken, ever."""
         self.dropped = 0
         """Stored values that were given up for newer ones."""
 
     # ------------------------------------------------------------------------------------------- the session
 
-    def connecting(self, bdseq: int) -> Message:
+    def connecting(self, bdseq: int, server: str = "") -> Message:
         """Begin a session with this birth and death sequence number; returns the will for its CONNECT packet."""
         self.disconnected()
-        self._bdseq = bdseq
+        self._bdseq, self._server, self._taken_before = bdseq, server, self.taken
         return self._death()
 
     def _death(self) -> Message:
@@ -179,17 +133,26 @@ class EdgeNode:
         if self.identity.host is None:
             self._give_birth(t)
 
+    def leaving(self) -> None:
+        """A disconnection of our own will: the death of what was born goes first, after it nothing."""
+        if self.born:
+            self._store_unsent()
+            if self.has_spoken:
+                self._outgoing.append(_Outgoing(self._death()))
+        self.connected = self.born = self.rebirth_asked = False
+
     def disconnected(self) -> None:
-        """The connection is gone; what happens from here on is stored. The next session learns anew of the host."""
-        self._outgoing.clear()
+        """The connection is gone; what did not reach the server, and what happens from here on, is stored. The next
+        session learns anew of the host."""
+        self._store_unsent()
+        self._put_back(outgoing for _, outgoing in self._under_way)
+        self._under_way.clear()
         self.connected = self.born = self.host_online = self.rebirth_asked = False
 
-    def leaving(self) -> None:
-        """A disconnection of our own will: the death goes first, after it nothing."""
-        if self.born:
-            self._outgoing.clear()
-            self._outgoing.append(self._death())
-        self.connected = self.born = self.rebirth_asked = False
+    @property
+    def has_spoken(self) -> bool:
+        """Whether anything was taken in this session."""
+        return self.taken > self._taken_before
 
     def take(self, t: float) -> Message | None:
         """The next message to send at unix time t: what happened, and when that is all sent, what was stored."""
@@ -198,40 +161,44 @@ class EdgeNode:
                 return None
             self._give_birth(t)
         if self._outgoing:
-            return self._outgoing.popleft()
-        return self._next_stored(t) if self.born else None
+            outgoing = self._outgoing.popleft()
+        elif (stored := self._next_stored(t)) is not None:
+            outgoing = stored
+        else:
+            return None
+        self.taken += 1
+        if outgoing.changes:
+            self._under_way.append((self.taken, outgoing))
+        return outgoing.message
+
+    def reached(self, taken: int) -> None:
+        """The server has what `take` returned until `taken` was this number."""
+        while self._under_way and self._under_way[0][0] <= taken:
+            self._under_way.popleft()
 
     # ------------------------------------------------------------------------------------------- readings
 
     def update_node(self, values: Sequence[MetricValue], t: float) -> None:
-        """The node's own metrics, in the order of their specs, at unix time t."""
-        self._update(None, self._node, values, t)
+        """The node's own metrics, in the order of their specs, at unix time t. They are not stored: totals and names,
+        of which a birth has all."""
+        change = self._node.read(values, _ms(t))
+        if self.born and change.values:
+            self._say("NDATA", None, self._node.data(change), t)
+        self._node.is_reported(change)
 
     def update(self, name: str, values: Sequence[MetricValue], t: float) -> None:
         """A device's readings, in the order of its specs, taken at unix time t. The first ones are its birth."""
         device = self._devices[name]
-        if device.alive:
-            self._update(name, device, values, t)
-            return
+        appears, is_first = not device.alive, not device.time
         device.alive = True
-        device.newest, device.time = _clean(values), _ms(t)
-        if self.born:
-            self._device_birth(name, device, t)
-        else:
-            device.reported = list(device.newest)
-
-    def _update(self, name: str | None, device: _Device, values: Sequence[MetricValue], t: float) -> None:
-        device.newest, device.time = _clean(values), max(_ms(t), device.time)
-        places = device.changed()
-        if not places:
-            return
-        if self.born:
-            metrics = tuple(self._data_metric(device, place, device.newest[place], device.time) for place in places)
-            self._say("DDATA" if name else "NDATA", name, metrics, t)
-        elif name is not None:
-            self._store(device, tuple((place, device.newest[place]) for place in places))
-        for place in places:
-            device.reported[place] = device.newest[place]
+        change = device.read(values, _ms(t))
+        if self.born and appears:
+            self._device_birth(name, device, t, change)
+        elif self.born and change.values:
+            self._say("DDATA", name, device.data(change), t, (change,))
+        elif not self.born and change.values and not is_first:
+            self.dropped += device.store(change, self._keep)
+        device.is_reported(change)
 
     def lost(self, name: str, t: float) -> None:
         """A device cannot be reached any more."""
@@ -243,8 +210,8 @@ class EdgeNode:
     # ------------------------------------------------------------------------------------------- what is sent
 
     def _give_birth(self, t: float) -> None:
-        """The whole birth sequence. What was not sent yet is in it, so nothing must be sent before."""
-        self._outgoing.clear()
+        """The whole birth sequence; what was to be sent before it follows as history."""
+        self._store_unsent()
         self._seq, self._birth_time = 0, t
         self.born, self.rebirth_asked = True, False
         now = _ms(t)
@@ -252,30 +219,18 @@ class EdgeNode:
             Metric(self._bdseq, DataType.INT64, BDSEQ, 0, now),
             Metric(False, DataType.BOOLEAN, REBIRTH, None, now),
         )
-        self._say("NBIRTH", None, (*own, *self._birth_metrics(self._node, now)), t)
+        self._say("NBIRTH", None, (*own, *self._node.birth(now)), t)
         for name, device in self._devices.items():
             if device.alive:
                 self._device_birth(name, device, t)
 
-    def _device_birth(self, name: str, device: _Device, t: float) -> None:
-        self._say("DBIRTH", name, tuple(self._birth_metrics(device, device.time)), t)
+    def _device_birth(self, name: str, device: Device, t: float, news: Change | None = None) -> None:
+        self._say("DBIRTH", name, device.birth(device.time), t, (news,) if news and news.values else ())
 
-    def _birth_metrics(self, device: _Device, time: int) -> Iterator[Metric]:
-        device.reported = list(device.newest)
-        for place, (spec, value) in enumerate(zip(device.specs, device.newest, strict=True)):
-            alias = device.first_alias + place
-            yield Metric(value, spec.datatype, spec.name, alias, time, False, _quality(spec, value), spec.unit)
-
-    def _data_metric(
-        self, device: _Device, place: int, value: MetricValue, time: int, *, historical: bool = False
-    ) -> Metric:
-        spec, quality = device.specs[place], None
-        if historical or (value is None) != (device.reported[place] is None):
-            quality = _quality(spec, value)
-        return Metric(value, spec.datatype, "", device.first_alias + place, time, historical, quality)
-
-    def _say(self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float) -> None:
-        self._outgoing.append(self._message(kind, device, metrics, t))
+    def _say(
+        self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float, changes: tuple[Change, ...] = ()
+    ) -> None:
+        self._outgoing.append(_Outgoing(self._message(kind, device, metrics, t), device or "", changes))
 
     def _message(self, kind: str, device: str | None, metrics: tuple[Metric, ...], t: float) -> Message:
         payload = Payload(_ms(t), metrics, self._seq)
@@ -285,121 +240,70 @@ class EdgeNode:
 
     # ------------------------------------------------------------------------------------------- store and forward
 
-    def _store(self, device: _Device, values: tuple[tuple[int, MetricValue], ...]) -> None:
-        device.stored.append((device.time, values))
-        device.stored_count += len(values)
-        while device.stored_count > self._keep:
-            oldest = len(device.stored.popleft()[1])
-            device.stored_count -= oldest
-            self.dropped += oldest
+    def _store_unsent(self) -> None:
+        self._put_back(self._outgoing)
+        self._outgoing.clear()
 
-    def _next_stored(self, t: float) -> Message | None:
+    def _put_back(self, messages: Iterable[_Outgoing]) -> None:
+        changes: defaultdict[str, list[Change]] = defaultdict(list)
+        for outgoing in messages:
+            changes[outgoing.device] += outgoing.changes
         for name, device in self._devices.items():
-            if device.stored and device.alive:
-                metrics: list[Metric] = []
-                while device.stored and len(metrics) < BATCH:
-                    time, values = device.stored.popleft()
-                    device.stored_count -= len(values)
-                    metrics += (self._data_metric(device, place, v, time, historical=True) for place, v in values)
-                return self._message("DDATA", name, tuple(metrics), t)
+            if changes[name]:
+                self.dropped += device.put_back(changes[name], self._keep)
+
+    def _next_stored(self, t: float) -> _Outgoing | None:
+        for name, device in self._devices.items():
+            if self.born and device.alive and device.stored:
+                changes = device.next_stored()
+                metrics = tuple(metric for change in changes for metric in device.data(change, historical=True))
+                return _Outgoing(self._message("DDATA", name, metrics, t), name, changes)
         return None
 
     # ------------------------------------------------------------------------------------------- what is received
 
-    def received(self, topic: str, data: bytes, retained: bool, t: float) -> list[Event]:
+    def received(self, topic: str, data: bytes, retained: bool, t: float) -> Sequence[Event]:
         """What a message from outside, come at unix time t, asks of us; never raises, whatever it holds."""
         if self.identity.host is not None and topic == self.state_topic:
             return self._host_said(data, t)
         if topic == self.identity.topic("NCMD"):
-            return self._commanded(None, data, retained, t)
+            return self._commanded(None, data, retained)
         prefix = self.identity.topic("DCMD", "")
         if topic.startswith(prefix):
-            return self._commanded(topic.removeprefix(prefix), data, retained, t)
+            return self._commanded(topic.removeprefix(prefix), data, retained)
         return []
 
     def _host_said(self, data: bytes, t: float) -> list[Event]:
-        state = _host_state(data)
-        if state is None or state[1] < self._host_time:
+        state = read_state(data)
+        if state is None or state[1] < self._host_times.get(self._server, -1):
             return []
-        self.host_online, self._host_time = state
+        self.host_online, self._host_times[self._server] = state
         if self.host_online:
             if self.connected and not self.born:
                 self._give_birth(t)
             return []
-        if not self.born:
+        if not self.born and not self._walks:
             return []
         self.leaving()
         return [HostOffline()]
 
-    def _commanded(self, device: str | None, data: bytes, retained: bool, t: float) -> list[Event]:
+    def _commanded(self, device: str | None, data: bytes, retained: bool) -> Sequence[Event]:
         name = device or ""
         if retained:
             return [Refused(name, "E-SPARKPLUG-RETAINED", "a retained command would be repeated at every connection")]
-        if not self.born or (device is not None and not self._is_alive(device)):
+        known = self._devices.get(name)
+        if not self.born or (device is not None and (known is None or not known.alive)):
             return [Refused(name, "E-SPARKPLUG-DEVICE", f"{name or 'the node'} is not born")]
-        try:
-            payload = decode(data)
-        except PayloadError as error:
-            return [Refused(name, error.code, str(error))]
-        if payload.timestamp is None or payload.timestamp > LAST_TIME or not payload.metrics:
-            return [Refused(name, PayloadError.code, "a command has a timestamp and at least one metric")]
-        if device is None:
-            return [refused for metric in payload.metrics for refused in self._node_command(metric)]
-        sent = payload.timestamp / 1000
-        return [self._device_command(device, metric, sent) for metric in payload.metrics]
-
-    def _is_alive(self, device: str) -> bool:
-        return device in self._devices and self._devices[device].alive
-
-    def _node_command(self, metric: Metric) -> list[Event]:
-        if metric.name != REBIRTH or metric.alias is not None:
-            shown = metric.name[:80] or f"alias {metric.alias}"
-            return [Refused("", "E-SPARKPLUG-METRIC", f"{shown!r} of the node cannot be written")]
-        if metric.value is not True:
-            return [Refused("", "E-SPARKPLUG-VALUE", f"{REBIRTH} takes true")]
-        self.rebirth_asked = True
-        return []
-
-    def _device_command(self, name: str, metric: Metric, sent: float) -> Event:
-        device = self._devices[name]
-        for place, spec in enumerate(device.specs):
-            named = not metric.name or metric.name == spec.name
-            aliased = metric.alias is None or metric.alias == device.first_alias + place
-            if not (metric.name or metric.alias is not None) or not (named and aliased and spec.writable):
-                continue
-            wanted: type[object] = bool if spec.datatype is DataType.BOOLEAN else str
-            if not isinstance(metric.value, wanted) or metric.datatype not in (None, spec.datatype):
-                return Refused(name, "E-SPARKPLUG-VALUE", f"{spec.name} takes a {spec.datatype.name.lower()}")
-            return Write(name, spec.name, metric.value, sent)
-        shown = metric.name[:80] or f"alias {metric.alias}"
-        return Refused(name, "E-SPARKPLUG-METRIC", f"{shown!r} cannot be written")
-
-
-def _clean(values: Sequence[MetricValue]) -> tuple[MetricValue, ...]:
-    return tuple(None if isinstance(value, float) and not math.isfinite(value) else value for value in values)
-
-
-def _quality(spec: MetricSpec, value: MetricValue) -> Quality | None:
-    if not spec.measured:
-        return None
-    return Quality.BAD if value is None else Quality.GOOD
+        asked = read_command(name, data)
+        if isinstance(asked, Refused):
+            return [asked]
+        sent, metrics = asked
+        if known is not None:
+            return [device_command(name, known, metric, sent) for metric in metrics]
+        refusals = [node_refusal(metric) for metric in metrics]
+        self.rebirth_asked |= None in refusals
+        return [refused for refused in refusals if refused is not None]
 
 
 def _ms(t: float) -> int:
     return round(t * 1000)
-
-
-def _host_state(data: bytes) -> tuple[bool, int] | None:
-    """(online, timestamp) of a STATE message; None for anything else."""
-    if len(data) > MAX_STATE_BYTES:
-        return None
-    try:
-        state = read_json(data)
-    except UnreadableError:
-        return None
-    if not isinstance(state, dict):
-        return None
-    online, timestamp = state.get("online"), state.get("timestamp")
-    if not isinstance(online, bool) or isinstance(timestamp, bool) or not isinstance(timestamp, int) or timestamp < 0:
-        return None
-    return online, timestamp

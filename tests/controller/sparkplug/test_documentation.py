@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from controller.sparkplug.metrics import COMMANDS, NODE_SPECS, station_specs
-from tests.controller.sparkplug import test_config, test_session  # noqa: F401  # they register what they assert
+from tests.controller.sparkplug import test_config, test_servers, test_session  # noqa: F401  # they register theirs
 from tests.controller.sparkplug.assertions import ASSERTED, CHECKS
 from tests.virtual import bench_line
 
@@ -23,7 +23,13 @@ def test_the_list_has_every_assertion_of_the_specification_once() -> None:
 
 
 def test_what_is_called_checked_has_a_test_and_what_has_a_test_is_called_checked() -> None:
-    assert {id for id, status in STATUS.items() if status == "checked"} == {*CHECKS, *ASSERTED}
+    checked = {id for id, status in STATUS.items() if status == "checked"}
+    assert checked == {*CHECKS, *ASSERTED}
+    assert len(checked) == 181
+
+
+def test_none_is_open() -> None:
+    assert set(STATUS.values()) == {"checked", "not applicable"}
 
 
 def test_what_is_not_checked_says_why() -> None:

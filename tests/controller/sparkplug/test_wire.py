@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,14 +15,15 @@ import yaml
 from config import read_document
 from config.line import MesConfig
 from controller.mes.commands import CommandDoor
-from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint, MqttClient
+from controller.mes.connection import V311, BrokerSettings, Endpoint
 from controller.mes.requests import CommandMessage, seconds_of
 from controller.sparkplug import node as sparkplug_node
 from controller.sparkplug.node import BirthCounter
 from tests.controller.mes.brokers import RunningBroker, running
 from tests.controller.sparkplug.assertions import CHECKS
+from tests.controller.sparkplug.host import at_port, has, host_at
 from tests.controller.sparkplug.living import Door, living_node
-from tests.controller.sparkplug.trace import GROUP, HOST, NCMD, NODE, STATE, Packet, Trace, command, state, tap
+from tests.controller.sparkplug.trace import GROUP, HOST, NCMD, NODE, STATE, Packet, Trace, tap
 from tests.independent import node_package, program
 from tests.virtual import DEMO_LINE
 
@@ -32,53 +31,6 @@ BROKERS = ("nats", "mosquitto-3.1.1")
 DCMD = f"spBv1.0/{GROUP}/DCMD/{NODE}/st01"
 
 pytestmark = pytest.mark.timeout(180)  # real brokers, and as long as a busy machine takes
-
-
-@dataclass
-class Host:
-    """A client that hears everything, and speaks as the primary host."""
-
-    client: MqttClient
-    heard: list[Packet] = field(default_factory=list)
-
-    async def next(self, verb: str, that: Callable[[Packet], bool] = lambda packet: True) -> Packet:
-        """The next message of a kind; those before it are in `heard`."""
-        try:
-            async with asyncio.timeout(60):
-                while True:
-                    packet = await self._received()
-                    if packet.verb == verb and that(packet):
-                        return packet
-        except TimeoutError:
-            raise AssertionError(f"no {verb}; heard {[packet.verb for packet in self.heard]}") from None
-
-    async def _received(self) -> Packet:
-        message = await self.client.received()
-        assert isinstance(message.payload, bytes)
-        self.heard.append(Packet("PUBLISH", str(message.topic), message.payload, message.qos, message.retain))
-        self.client.acknowledge(message)
-        return self.heard[-1]
-
-    async def says(self, online: bool, timestamp: int) -> None:
-        await self.client.publish(STATE, state(online, timestamp), 1, True)
-
-    async def commands(self, topic: str, name: str, value: Any = True, **how: Any) -> None:
-        await self.client.publish(topic, command(name, value, **how), 0)
-
-
-@asynccontextmanager
-async def host_at(broker: BrokerSettings) -> AsyncIterator[Host]:
-    async with Connector(broker, "scada").connected() as client:
-        await client.subscribe_all(f"spBv1.0/{GROUP}/#")
-        yield Host(client)
-
-
-def at_port(broker: BrokerSettings, port: int) -> BrokerSettings:
-    return replace(broker, endpoints=(Endpoint("127.0.0.1", port),))
-
-
-def has(packet: Packet, value: object) -> bool:
-    return value in [metric.value for metric in packet.decoded.metrics]
 
 
 async def whole_life(broker: BrokerSettings, state_dir: Path) -> Trace:
@@ -92,7 +44,7 @@ async def whole_life(broker: BrokerSettings, state_dir: Path) -> Trace:
             await host.next("DDATA", lambda packet: has(packet, "EXECUTE"))
             node.core.dropped = 3  # as if as many had been
             await host.next("NDATA")
-            await host.commands(NCMD, "Node Control/Rebirth")
+            await host.commands(NCMD, "Node Control/Rebirth", qos=1)
             await host.next("NBIRTH")
             await host.next("DBIRTH")
             virtual.simulated.set_fault("cycler", "silent")

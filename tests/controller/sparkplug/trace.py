@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from controller.sparkplug.device import MetricSpec
+from controller.sparkplug.incoming import Event
 from controller.sparkplug.payload import DataType, Metric, MetricValue, Payload, decode, encode
-from controller.sparkplug.session import EdgeNode, Event, Identity, MetricSpec
+from controller.sparkplug.session import EdgeNode, Identity
 
 GROUP, NODE, HOST = "Pohang", "line1", "scada"
 NBIRTH, NDEATH, NDATA, NCMD = (f"spBv1.0/{GROUP}/{kind}/{NODE}" for kind in ("NBIRTH", "NDEATH", "NDATA", "NCMD"))
@@ -19,9 +21,10 @@ STATE = f"spBv1.0/STATE/{HOST}"
 
 @dataclass(frozen=True)
 class Packet:
-    """One MQTT packet; of a CONNECT, topic to retain are its will's. `told` came from the broker."""
+    """One MQTT packet; of a CONNECT, topic to retain are its will's. `told` came from the broker, one of several with a
+    name for it."""
 
-    kind: str  # CONNECT SUBSCRIBE PUBLISH DISCONNECT
+    kind: str  # CONNECT SUBSCRIBE PUBLISH PUBACK DISCONNECT
     topic: str = ""
     payload: bytes = b""
     qos: int = 0
@@ -29,6 +32,7 @@ class Packet:
     clean: bool = False
     level: int = 4
     told: bool = False
+    server: str = ""
 
     @property
     def verb(self) -> str:
@@ -124,7 +128,7 @@ class Driven:
         )
         self.t = 1_767_225_600.0
         self.trace = Trace()
-        self.events: list[Event] = []
+        self.events: Sequence[Event] = []
         self.core.update_node(("1.0", 0), self.t)
 
     def connect(self, bdseq: int) -> None:
@@ -136,7 +140,13 @@ class Driven:
         self.sent()
 
     def sent(self) -> list[Packet]:
-        """Let it send what it has; returns that."""
+        """Let it send what it has, which the server gets; returns that."""
+        found = self.under_way()
+        self.core.reached(self.core.taken)
+        return found
+
+    def under_way(self) -> list[Packet]:
+        """What it sends, without a word from the server."""
         found = []
         while (message := self.core.take(self.t)) is not None:
             found.append(Packet("PUBLISH", message.topic, message.payload, message.qos, message.retain))
@@ -197,7 +207,7 @@ def whole_life() -> Trace:
 
 @asynccontextmanager
 async def tap(
-    host: str, port: int, trace: Trace, lose: Callable[[Packet], bool] = lambda packet: False
+    host: str, port: int, trace: Trace, lose: Callable[[Packet], bool] = lambda packet: False, server: str = ""
 ) -> AsyncIterator[int]:
     """A port that leads to the broker and writes down every packet of MQTT 3.1.1 on its way, unless it loses it."""
 
@@ -225,16 +235,16 @@ async def tap(
                 if byte[0] < 0x80:
                     break
             body = await source.readexactly(length)
-            packets = _packets(head[0], body, told)
+            packets = [replace(packet, server=server) for packet in _packets(head[0], body, told)]
             if any(map(lose, packets)):
                 continue
             trace.packets += packets
             target.write(head + size + body)
             await target.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
 
 
 def _packets(head: int, body: bytes, told: bool) -> list[Packet]:
@@ -264,4 +274,5 @@ def _packets(head: int, body: bytes, told: bool) -> list[Packet]:
         topic, at = text(0)
         at += 2 if qos else 0
         return [Packet("PUBLISH", topic.decode(), body[at:], qos, bool(head & 1), told=told)]
-    return [Packet("DISCONNECT")] if kind == 14 else []
+    names = {4: "PUBACK", 14: "DISCONNECT"}
+    return [Packet(names[kind], told=told)] if kind in names else []
