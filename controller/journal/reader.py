@@ -191,13 +191,14 @@ class JournalReader:
         return [_refused(*row) for row in rows]
 
     @_explained
-    def newest(self, kind: str, key: str) -> StoredEvent | None:
-        """The newest event of one of the KEYED kinds with this key in its body."""
+    def newest(self, kind: str, key: str, station: str | None = None) -> StoredEvent | None:
+        """The newest event of one of the KEYED kinds with this key in its body, optionally of one station."""
         rows = self._query(
             f"SELECT t, station, run, kind, body, seq, hash FROM events WHERE {KEYED} AND kind = ?"
-            " AND json_extract(body, '$.key') = ? ORDER BY seq DESC LIMIT 1",
+            " AND json_extract(body, '$.key') = ? AND coalesce(station = ?, TRUE) ORDER BY seq DESC LIMIT 1",
             kind,
             key,
+            station,
         )
         return next((_stored(*row) for row in rows), None)
 

@@ -8,33 +8,31 @@ suspend, abort, stop), lift its own suspension, and keep orders; what lets curre
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import structlog
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal
 
 from config import DocumentError
 from config.line import MesConfig
 from controller.clock import Clock
-from controller.journal import AuditEntry, Event, Journal, OutboxMessage
-from controller.mes.messages import Id, Mode, ReasonData, ReplyData
+from controller.journal import Event, Journal, OutboxMessage
+from controller.mes.messages import Mode, ReasonData, ReplyData
 from controller.mes.orders import OrderError, Orders, StoredOrder
-from controller.mes.reading import PayloadError, read_message
+from controller.mes.reading import MAX_PAYLOAD
 from controller.mes.recipes import read_recipe, recipe_files
+from controller.mes.refusals import AUDIT_BURST, AUDIT_RATE, Bucket, RefusalError, Refusals, way_out
 from controller.mes.requests import (
     Acknowledge,
+    Came,
     Cancel,
     Command,
-    CommandMessage,
     Control,
     Start,
     Store,
     StoreAndStart,
     WorkOrder,
+    read_command,
     seconds_of,
 )
 from controller.mes.topics import Topics
@@ -46,14 +44,14 @@ from controller.station import Station
 
 COMMAND = "command"  # the kind of event; its key is the cmd_id
 
-RATE, BURST = 20.0, 500.0  # commands of one station: a second, and at once
+RATE, BURST = 20.0, 500.0  # commands of one station: a second, and at once; as many again that make things safer
 LARGE = 4096  # bytes; a longer command counts as several
-AUDIT_RATE, AUDIT_BURST = 1.0, 20.0  # refusals that get an entry of their own in the audit trail; the rest is summed up
-SUMMARY_EVERY = 5.0  # s of line time
+MAX_ELSEWHERE = 64  # names that are no station's and that are answered, in the life of a daemon
 
-log = structlog.get_logger()
+Status = Literal["accepted", "rejected", "duplicate"]
+Original = Literal["accepted", "rejected"]
 
-_ID: TypeAdapter[str] = TypeAdapter(Id)
+_LEVEL = re.compile(r"[a-z0-9_-]{1,64}")
 _STATE_COMMANDS = {
     "hold": StateCommand.HOLD,
     "suspend": StateCommand.SUSPEND,
@@ -63,39 +61,7 @@ _STATE_COMMANDS = {
     "clear": StateCommand.CLEAR,
 }
 SAFER = ("hold", "suspend", "abort", "stop")
-
-
-class RefusalError(Exception):
-    """Why a command is not carried out: all reasons."""
-
-    def __init__(self, *reasons: ReasonData) -> None:
-        self.reasons = list(reasons)
-        super().__init__("; ".join(f"{reason.message} [{reason.code}]" for reason in reasons))
-
-    @classmethod
-    def of(cls, code: str, message: str, hint: str = "") -> RefusalError:
-        return cls(ReasonData(code=code, message=message, hint=hint))
-
-
-@dataclass
-class _Bucket:
-    """So many a second of line time, and so many at once."""
-
-    rate: float
-    burst: float
-    tokens: float = field(init=False)
-    at: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.tokens = self.burst
-
-    def take(self, now: float, cost: float = 1) -> bool:
-        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)
-        self.at = now
-        if self.tokens < min(cost, self.burst):
-            return False
-        self.tokens -= min(cost, self.burst)
-        return True
+_SAFER_WORDS = tuple(f'"{command}"'.encode() for command in SAFER)
 
 
 class CommandDoor:
@@ -109,133 +75,146 @@ class CommandDoor:
         self._wall = wall or clock.now
         self._stations, self._orders, self._journal = stations, orders, journal
         self._topics, self._clock, self._config = topics, clock, config
-        self._buckets = {name: _Bucket(RATE, BURST) for name in stations}
-        self._audits = _Bucket(AUDIT_RATE, AUDIT_BURST)
-        self._untold: Counter[str] = Counter()
-        self._any_untold = asyncio.Event()
-        self._handling: dict[str, asyncio.Event] = {}
+        self._buckets = {name: Bucket(RATE, BURST) for name in stations}
+        self._safer = {name: Bucket(RATE, BURST) for name in stations}
+        self._elsewhere, self._names_elsewhere = Bucket(AUDIT_RATE, AUDIT_BURST), set[str]()
+        self._refusals = Refusals(journal, clock, stations)
+        self._handling: dict[tuple[str, str], asyncio.Event] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self._any_untold.wait()
-            await self._clock.sleep(SUMMARY_EVERY)
-            self._any_untold.clear()
-            counted, self._untold = self._untold, Counter()
-            told = ", ".join(f"{count} x {code}" for code, count in counted.most_common())
-            log.warning("commands refused", count=counted.total(), codes=told)
-            self._audit("mes", f"{counted.total()} more commands were refused: {told}", dict(counted))
+        await self._refusals.run()
 
-    async def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    async def receive(self, topic: str, payload: bytes, *, retained: bool, redelivered: bool = False) -> None:
         """Take what came on a command topic; returns when command and reply are durable, or it is refused for good.
 
-        Never raises for what is in it; raises JournalError when nothing can be made durable any more.
+        `redelivered` is MQTT's DUP flag: such a copy is not answered again. Never raises for what is in it; raises
+        JournalError when nothing can be made durable any more.
         """
         name = self._topics.station_of(topic)
-        station = self._stations.get(name)
-        if station is None or topic != self._topics.command(name):
-            self._refuse_silently("E-CMD-STATION", f"{topic[:200]!r} is no command topic of this line")
+        if topic != self._topics.command(name) or not _LEVEL.fullmatch(name):
+            self._refusals.tell("E-CMD-STATION", f"{topic[:200]!r} is no command topic of this line", "")
             return
-        if not self._buckets[name].take(self._clock.now(), 1 + len(payload) // LARGE):
-            self._refuse_silently("E-CMD-RATE", f"more than {RATE:g} commands a second for {name}")
+        station = self._stations.get(name)
+        if station is None:
+            await self._answer_elsewhere(name, payload, retained, redelivered)
+            return
+        # told apart before anything is parsed, so that what empties the one bucket does not stand against the other
+        safer = len(payload) <= MAX_PAYLOAD and any(word in payload for word in _SAFER_WORDS)
+        if not (self._safer if safer else self._buckets)[name].take(self._clock.now(), 1 + len(payload) // LARGE):
+            self._refusals.tell("E-CMD-RATE", f"more than {RATE:g} commands a second", name, summed=True)
             return
         # what the broker kept while the daemon was away is judged by the station that comes up, not by one on its way
         await station.is_up()
-        try:
-            message = read_message(payload, CommandMessage)
-        except PayloadError as error:
-            cmd_id, command = _readable(error.data)
-            await self._once(station, cmd_id, command, None, RefusalError.of(error.code, error.message))
+        came, refusal = read_command(name, payload, retained, redelivered)
+        if came is None:
+            assert refusal is not None
+            self._refusals.tell(refusal.reasons[0].code, refusal.reasons[0].message, name)
             return
-        try:
-            self._judge(station, message.data, retained)
-        except RefusalError as refusal:
-            await self._once(station, message.data.cmd_id, message.data.command, message.data, refusal)
+        if came.asked is not None:
+            refusal = self._judge(station, came.asked, retained)
+        await self._once(came, station, refusal)
+
+    async def _answer_elsewhere(self, name: str, payload: bytes, retained: bool, redelivered: bool) -> None:
+        """What is for a station that is not here is refused where its reply is looked for, as long as there are few."""
+        known = ", ".join([*self._stations][:8]) + (", ..." if len(self._stations) > 8 else "")
+        refusal = RefusalError.of(
+            "E-CMD-STATION", f"this line has no station {name}", f"publish it on a station's topic: {known}"
+        )
+        came = None
+        has_room = name in self._names_elsewhere or len(self._names_elsewhere) < MAX_ELSEWHERE
+        if has_room and self._elsewhere.take(self._clock.now(), 1 + len(payload) // LARGE):
+            came, _ = read_command(name, payload, retained, redelivered)
+        if came is None:
+            self._refusals.tell("E-CMD-STATION", refusal.reasons[0].message, name)
             return
-        await self._once(station, message.data.cmd_id, message.data.command, message.data, None)
+        self._names_elsewhere.add(name)
+        await self._once(came, None, refusal)
 
     # one reply each
 
-    async def _once(
-        self,
-        station: Station,
-        cmd_id: str | None,
-        command: str | None,
-        asked: Command | None,
-        refusal: RefusalError | None,
-    ) -> None:
-        """Carry out or refuse, and answer; what has been answered before is a duplicate."""
-        if cmd_id is None:
-            assert refusal is not None
-            self._refuse_silently(refusal.reasons[0].code, refusal.reasons[0].message, station.name)
-            return
-        while cmd_id in self._handling:
-            await self._handling[cmd_id].wait()
-        self._handling[cmd_id] = asyncio.Event()
+    async def _once(self, came: Came, station: Station | None, refusal: RefusalError | None) -> None:
+        """Carry out or refuse, and answer; what has been answered before is a duplicate, or a copy of the broker's."""
+        place = came.station, came.cmd_id
+        while place in self._handling:
+            await self._handling[place].wait()
+        self._handling[place] = asyncio.Event()
         try:
-            before = self._journal.newest(COMMAND, cmd_id)
-            if before is not None:
-                self._answer_duplicate(station, cmd_id, command, before.body)
-            elif refusal is None and asked is not None:
-                await self._carry_out(station, asked)
+            before = self._journal.newest(COMMAND, came.cmd_id, came.station)
+            reused = before is not None and before.body.get("digest", came.digest) != came.digest
+            if reused and came.is_copy:
+                before = self._journal.newest(COMMAND, came.key_of_reuse, came.station)
+                reused = before is None
+            if before is not None and came.is_copy:
+                if came.retained:
+                    self._tell(came, "E-CMD-RETAINED", "it was answered before, and the broker still keeps it")
+            elif reused:
+                self._reject_reuse(came)
+            elif before is not None:
+                self._answer_duplicate(came, before.body)
             elif refusal is not None:
-                self._reject(station, cmd_id, command, asked, refusal)
+                self._reject(came, refusal)
+            elif station is not None and came.asked is not None:
+                await self._carry_out(station, came, came.asked)
             with self._clock.hold():
                 await self._journal.flush()
         finally:
-            self._handling.pop(cmd_id).set()
+            self._handling.pop(place).set()
 
-    def _judge(self, station: Station, asked: Command, retained: bool) -> None:
-        """What is wrong with a command whatever it asks for; raises RefusalError."""
+    def _judge(self, station: Station, asked: Command, retained: bool) -> RefusalError | None:
+        """What is wrong with a command whatever it asks for."""
         now, skew = self._wall(), self._config.clock_skew_s
         issued, expires = seconds_of(asked.issued_at), seconds_of(asked.expires_at)
         if retained:
-            raise RefusalError.of(
+            return RefusalError.of(
                 "E-CMD-RETAINED", "a retained command would come again for ever", "publish it unretained"
             )
         if asked.station not in (None, station.name):
-            raise RefusalError.of("E-CMD-STATION", f"it is for {asked.station}, this is {station.name}")
+            return RefusalError.of(
+                "E-CMD-STATION", f"it is for {asked.station}, this is {station.name}",
+                "publish it on the topic of its station, or leave `station` out",
+            )  # fmt: skip
         if issued > now + skew:
             late = f"it was issued {issued - now:.0f} s from now; {skew:g} s are allowed"
-            raise RefusalError.of("E-CMD-FUTURE", late, "set the clocks of MES and line")
+            return RefusalError.of("E-CMD-FUTURE", late, "set the clocks of MES and line")
         if expires + skew < now or expires < issued:
-            raise RefusalError.of("E-CMD-EXPIRED", f"it expired {now - expires:.0f} s ago", "issue a new one")
+            return RefusalError.of("E-CMD-EXPIRED", f"it expired {now - expires:.0f} s ago", "issue a new one")
         actors = self._config.actors
         if actors and asked.command not in actors.get(asked.actor, ()):
-            raise RefusalError.of(
+            return RefusalError.of(
                 "E-CMD-ACTOR", f"{asked.actor} may not {asked.command}", "see mes.actors in the line file"
             )
+        return None
 
-    async def _carry_out(self, station: Station, asked: Command) -> None:
+    async def _carry_out(self, station: Station, came: Came, asked: Command) -> None:
         try:
             match asked:
                 case Store():
-                    self._store(station, asked)
+                    self._store(station, came, asked)
                 case Start():
                     stored = self._orders.of(station.name, asked.order_id)
-                    await self._start(station, asked, stored.order, stored)
+                    await self._start(station, came, asked, stored.order, stored)
                 case StoreAndStart():
                     self._orders.check_new(station.name, asked.order)
-                    await self._start(station, asked, asked.order, None)
+                    await self._start(station, came, asked, asked.order, None)
                 case Cancel():
                     events, messages = self._orders.cancel(station.name, asked.order_id, asked.actor, asked.reason)
-                    self._accept(station, asked, events, messages, order=asked.order_id)
+                    self._accept(came, events, messages, order=asked.order_id)
                 case Acknowledge():
-                    self._acknowledge(station, asked)
+                    self._acknowledge(station, came, asked)
                 case Control():
-                    await self._control(station, asked)
+                    await self._control(station, came, asked)
         except RefusalError as refusal:
-            self._reject(station, asked.cmd_id, asked.command, asked, refusal)
+            self._reject(came, refusal)
         except OrderError as error:
-            why = RefusalError.of(error.code, error.message, error.hint)
-            self._reject(station, asked.cmd_id, asked.command, asked, why)
+            self._reject(came, RefusalError.of(error.code, error.message, error.hint))
 
     # what is asked for
 
-    def _store(self, station: Station, asked: Store) -> None:
+    def _store(self, station: Station, came: Came, asked: Store) -> None:
         self._check_order(station, asked.order)
         events, messages = self._orders.store(station.name, asked.order, asked.actor)
-        self._accept(station, asked, events, messages, order=asked.order.order_id)
+        self._accept(came, events, messages, order=asked.order.order_id)
 
     def _check_order(self, station: Station, order: WorkOrder) -> None:
         """What can be known of an order before its battery is there; raises RefusalError or OrderError."""
@@ -253,7 +232,12 @@ class CommandDoor:
         return path
 
     async def _start(
-        self, station: Station, asked: Start | StoreAndStart, order: WorkOrder, stored: StoredOrder | None
+        self,
+        station: Station,
+        came: Came,
+        asked: Start | StoreAndStart,
+        order: WorkOrder,
+        stored: StoredOrder | None,
     ) -> None:
         if stored is None:
             self._check_order(station, order)
@@ -280,10 +264,10 @@ class CommandDoor:
             events: list[Event] = []
             messages: list[OutboxMessage] = []
             if stored is not None and self._orders.open.get(order.order_id) is not stored:
-                raise RefusalError.of("E-ORDER-STATE", f"order {order.order_id} was changed meanwhile")
+                raise RefusalError.of("E-ORDER-STATE", f"order {order.order_id} was changed meanwhile", "see `orders`")
             if stored is None:
                 events, messages = self._orders.store(station.name, order, asked.actor)
-            event, reply = self._answer(station, asked, run=run.id, order=order.order_id)
+            event, reply = self._accepted(came, run=run.id, order=order.order_id)
             return [*events, event], [*messages, reply]
 
         try:
@@ -296,20 +280,21 @@ class CommandDoor:
                 *(ReasonData(code="E-RECIPE", message=line[:500]) for line in error.lines[:20])
             ) from None
 
-    def _acknowledge(self, station: Station, asked: Acknowledge) -> None:
+    def _acknowledge(self, station: Station, came: Came, asked: Acknowledge) -> None:
         standing = {alarm["code"] for alarm in station.alarms}
         if unknown := sorted(set(asked.codes) - standing):
-            raise RefusalError.of("E-ALARM-UNKNOWN", f"no alarm stands of {', '.join(unknown)}")
+            raise RefusalError.of("E-ALARM-UNKNOWN", f"no alarm stands of {', '.join(unknown)}", "see `state`")
         station.acknowledge(asked.codes, asked.actor)
-        self._accept(station, asked)
+        self._accept(came)
 
-    async def _control(self, station: Station, asked: Control) -> None:
+    async def _control(self, station: Station, came: Came, asked: Control) -> None:
         run = station.run_now
         if asked.order_id is not None and (run is None or run.job.order_id != asked.order_id):
             running = run.job.order_id if run else None
             raise RefusalError.of(
-                "E-ORDER-STATE", f"{asked.order_id} does not run on {station.name}: {running or 'nothing'}"
-            )
+                "E-ORDER-STATE", f"{asked.order_id} does not run on {station.name}: {running or 'nothing'}",
+                "leave `order_id` out to mean whatever runs",
+            )  # fmt: skip
         own = asked.command == "resume" and station.state is State.SUSPENDED
         if station.mode is Mode.LOCAL and asked.command not in SAFER and not own:
             hint = f"an operator does it, or gives the station away: evaline mode remote --station {station.name}"
@@ -323,96 +308,70 @@ class CommandDoor:
             # carried out first: a crash before the reply leaves a command that comes again, not one that is forgotten
             station.take(command, asked.actor, asked.reason)
         except RefusedCommandError as error:
-            raise RefusalError.of(error.code, str(error).removesuffix(f" [{error.code}]")) from None
+            raise RefusalError.of(error.code, error.text.en, way_out(station.state)) from None
         except StartRefusedError as error:
             raise RefusalError(*(ReasonData(**reason) for reason in error.as_json())) from None
-        self._accept(station, asked, run=run.id if run else None, order=run.job.order_id if run else None)
+        self._accept(came, run=run.id if run else None, order=run.job.order_id if run else None)
 
     # what is answered
 
     def _accept(
-        self, station: Station, asked: Command, events: list[Event] | None = None,
+        self, came: Came, events: list[Event] | None = None,
         messages: list[OutboxMessage] | None = None, *, run: str | None = None, order: str | None = None,
     ) -> None:  # fmt: skip
-        event, reply = self._answer(station, asked, run=run, order=order)
+        event, reply = self._accepted(came, run=run, order=order)
         self._journal.append_together([*(events or []), event], [*(messages or []), reply])
 
-    def _answer(
-        self, station: Station, asked: Command, *, run: str | None = None, order: str | None = None
-    ) -> tuple[Event, OutboxMessage]:
-        t = self._clock.now()
-        body: dict[str, Any] = {
-            "key": asked.cmd_id, "command": asked.command, "status": "accepted", "actor": asked.actor,
-            "asked": asked.model_dump(mode="json"), "run": run, "order": order, "codes": [],
-        }  # fmt: skip
-        data = ReplyData(
-            cmd_id=asked.cmd_id, command=asked.command, status="accepted", reasons=[], run=run, order=order
-        )
-        reply = self._topics.reply_message(station.name, f"{asked.cmd_id}.reply", t, data, correlation=asked.cmd_id)
-        return Event(t, station.name, run or "", COMMAND, body), reply
+    def _accepted(self, came: Came, *, run: str | None = None, order: str | None = None) -> tuple[Event, OutboxMessage]:
+        assert came.asked is not None
+        asked = came.asked.model_dump(mode="json")
+        event = self._event(came, came.cmd_id, "accepted", [], run or "", asked=asked, run=run, order=order)
+        return event, self._reply(came, "reply", "accepted", [], run=run, order=order)
 
-    def _reject(
-        self, station: Station, cmd_id: str, command: str | None, asked: Command | None, refusal: RefusalError
-    ) -> None:
-        t, codes = self._clock.now(), [reason.code for reason in refusal.reasons]
-        body: dict[str, Any] = {
-            "key": cmd_id, "command": command, "status": "rejected", "actor": asked.actor if asked else None,
-            "codes": codes, "why": str(refusal)[:500],
-        }  # fmt: skip
-        order = _order_of(asked)
-        data = ReplyData(
-            cmd_id=cmd_id, command=command, status="rejected", reasons=refusal.reasons, run=None, order=order
-        )
-        reply = self._topics.reply_message(station.name, f"{cmd_id}.reply", t, data, correlation=cmd_id)
-        self._journal.append(Event(t, station.name, "", COMMAND, body), [reply])
-        self._tell_refusal(codes[0], str(refusal), station.name, asked.actor if asked else "mes", cmd_id)
+    def _reject(self, came: Came, refusal: RefusalError, key: str = "", name: str = "reply") -> None:
+        codes = [reason.code for reason in refusal.reasons]
+        event = self._event(came, key or came.cmd_id, "rejected", codes, why=str(refusal)[:500])
+        reply = self._reply(came, name, "rejected", refusal.reasons, order=came.order)
+        self._journal.append(event, [reply])
+        self._tell(came, codes[0], str(refusal))
 
-    def _answer_duplicate(self, station: Station, cmd_id: str, command: str | None, before: dict[str, Any]) -> None:
+    def _reject_reuse(self, came: Came) -> None:
+        message = f"{came.cmd_id} asked for something else before; nothing was done"
+        refusal = RefusalError.of("E-CMD-REUSED", message, "give every command an id of its own")
+        self._reject(came, refusal, came.key_of_reuse, f"reused.{self._clock.now():.6f}")
+
+    def _answer_duplicate(self, came: Came, before: dict[str, Any]) -> None:
         t = self._clock.now()
-        reason = ReasonData(code="E-CMD-DUPLICATE", message=f"{cmd_id} was {before['status']} before")
-        data = ReplyData(
-            cmd_id=cmd_id, command=command, status="duplicate", original=before["status"], reasons=[reason],
-            run=before.get("run"), order=before.get("order"),
+        reason = ReasonData(code="E-CMD-DUPLICATE", message=f"{came.cmd_id} was {before['status']} before")
+        reply = self._reply(
+            came, f"duplicate.{t:.6f}", "duplicate", [reason],
+            original=before["status"], run=before.get("run"), order=before.get("order"),
         )  # fmt: skip
-        id = f"{cmd_id}.duplicate.{t:.6f}"
-        reply = self._topics.reply_message(station.name, id, t, data, correlation=cmd_id)
-        self._journal.append(Event(t, station.name, "", "command.duplicate", {"cmd_id": cmd_id}), [reply])
-        self._tell_refusal("E-CMD-DUPLICATE", reason.message, station.name, "mes", cmd_id)
+        self._journal.append(Event(t, came.station, "", "command.duplicate", {"cmd_id": came.cmd_id}), [reply])
+        self._tell(came, reason.code, reason.message)
 
-    def _refuse_silently(self, code: str, why: str, station: str = "") -> None:
-        """Nobody can be answered: there is no id, no station, or too much of it."""
-        self._tell_refusal(code, why, station, "mes", None)
+    def _event(self, came: Came, key: str, status: str, codes: list[str], of_run: str = "", **more: Any) -> Event:
+        body = {
+            "key": key, "command": came.command, "status": status, "actor": came.asked and came.asked.actor,
+            "digest": came.digest, "codes": codes, **more,
+        }  # fmt: skip
+        return Event(self._clock.now(), came.station, of_run, COMMAND, body)
 
-    def _tell_refusal(self, code: str, why: str, station: str, actor: str, cmd_id: str | None) -> None:
-        """One line in the audit trail; beyond a bound, one for all together."""
-        if code != "E-CMD-RATE" and self._audits.take(self._clock.now()):
-            self._audit(actor, why, {"station": station, "cmd_id": cmd_id, "code": code})
-        else:
-            self._untold[code] += 1
-            self._any_untold.set()
+    def _reply(
+        self, came: Came, name: str, status: Status, reasons: list[ReasonData], *,
+        original: Original | None = None, run: str | None = None, order: str | None = None,
+    ) -> OutboxMessage:  # fmt: skip
+        t, id = self._clock.now(), f"{came.cmd_id}.{name}"
+        data = ReplyData(
+            cmd_id=came.cmd_id, command=came.command, status=status, original=original, reasons=reasons, run=run,
+            order=order,
+        )  # fmt: skip
+        if came.station in self._stations:
+            return self._topics.reply_message(came.station, id, t, data, correlation=came.cmd_id)
+        # a name that others make up gets no sequence: there is no end of such names
+        source = f"/{self._topics.root}/{came.station}"
+        payload = self._topics.envelope(source, id, "evaline.reply.v1", t, data, None, correlation=came.cmd_id)
+        return OutboxMessage(self._topics.reply(came.station), payload, qos=1, retain=False, id=id)
 
-    def _audit(self, actor: str, why: str, detail: dict[str, Any]) -> None:
-        self._journal.audit(AuditEntry(self._clock.now(), actor, "command refused", why[:500], detail))
-
-
-def _readable(data: Any) -> tuple[str | None, str | None]:
-    """The cmd_id and the command of what is otherwise no command, as far as they are ones."""
-    inner = data.get("data") if isinstance(data, dict) else None
-    if not isinstance(inner, dict):
-        return None, None
-    try:
-        cmd_id = _ID.validate_python(inner.get("cmd_id"), strict=True)
-    except ValidationError:
-        return None, None
-    command = inner.get("command")
-    return cmd_id, command if isinstance(command, str) and command.isascii() and len(command) <= 20 else None
-
-
-def _order_of(asked: Command | None) -> str | None:
-    match asked:
-        case Store() | StoreAndStart():
-            return asked.order.order_id
-        case Start() | Cancel() | Control():
-            return asked.order_id
-        case _:
-            return None
+    def _tell(self, came: Came, code: str, why: str) -> None:
+        self._refusals.tell(code, why, came.station, actor=came.actor, cmd_id=came.cmd_id, command=came.command)

@@ -17,10 +17,11 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class PayloadError(Exception):
-    """Why a payload is not taken, in one line; `code` is stable. `data` is what could be read of it."""
+    """Why a payload is not taken, in one line; `code` is stable. `data` is what could be read of it, `hint` how to put
+    it right."""
 
-    def __init__(self, code: str, message: str, data: Any = None) -> None:
-        self.code, self.message, self.data = code, message, data
+    def __init__(self, code: str, message: str, data: Any = None, hint: str = "") -> None:
+        self.code, self.message, self.data, self.hint = code, message, data, hint
         super().__init__(f"{message} [{code}]")
 
 
@@ -54,11 +55,13 @@ def read_message(payload: bytes, model: type[M]) -> M:
     kind = value.get("type") if isinstance(value, dict) else None
     known = model.model_fields["type"].annotation.__args__[0]  # type: ignore[union-attr]
     if isinstance(kind, str) and kind != known and kind.rpartition(".v")[0] == known.rpartition(".v")[0]:
-        raise PayloadError("E-MSG-VERSION", f"{kind[:80]} is not known here; this is {known}", value)
+        hint = f"send {known}; `schemas` in a station's `info` lists what is spoken"
+        raise PayloadError("E-MSG-VERSION", f"{kind[:80]} is not known here; this is {known}", value, hint)
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
-        raise PayloadError("E-MSG-SCHEMA", _complaint(error), value) from None
+        hint = f"contract/schemas/{known.split('.')[1]}.json declares it, and docs/mes.md explains it"
+        raise PayloadError("E-MSG-SCHEMA", _complaint(error), value, hint) from None
 
 
 def _complaint(error: ValidationError) -> str:

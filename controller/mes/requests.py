@@ -5,18 +5,26 @@ Unknown keys of `data` are refused, since a key that is ignored would be a wish 
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from controller.mes.messages import Acknowledgement, Id, Moment
+from controller.mes.reading import PayloadError, read_message
+from controller.mes.refusals import RefusalError
 
 # no control characters: they have no business in the audit trail
 Line = Annotated[str, StringConstraints(pattern=r"^[^\u0000-\u001f\u007f]*$")]
 Label = Annotated[Line, Field(min_length=1, max_length=200)]
 Key = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,63}$")]
 ParameterText = Annotated[Line, Field(max_length=200)]
+
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
 def seconds_of(moment: str) -> float:
@@ -137,3 +145,72 @@ class AcknowledgementMessage(_Received):
 
     type: Literal["evaline.ack.v1"]
     data: Acknowledgement
+
+
+@dataclass(frozen=True)
+class Came:
+    """A command as far as it could be read, and how it came.
+
+    `asked` is None when it is none. `digest` is of what was asked for, without when: who repeats may stamp anew.
+    """
+
+    station: str
+    cmd_id: str
+    command: str | None
+    digest: str
+    asked: Command | None
+    retained: bool
+    redelivered: bool
+
+    @property
+    def actor(self) -> str:
+        return self.asked.actor if self.asked else "mes"
+
+    @property
+    def order(self) -> str | None:
+        """The order that it names."""
+        match self.asked:
+            case Store() | StoreAndStart() as asked:
+                return asked.order.order_id
+            case Start() | Cancel() | Control() as asked:
+                return asked.order_id
+            case _:
+                return None
+
+    @property
+    def is_copy(self) -> bool:
+        """The broker repeats it, not the MES."""
+        return self.retained or self.redelivered
+
+    @property
+    def key_of_reuse(self) -> str:
+        """Under which the journal has that this content was refused for its used id; no id has a space in it."""
+        return f"{self.cmd_id} {self.digest}"
+
+
+def read_command(
+    station: str, payload: bytes, retained: bool, redelivered: bool
+) -> tuple[Came | None, RefusalError | None]:
+    """A command, or what can be read of one and why it is none; without a readable cmd_id there is only the reason."""
+    try:
+        asked = read_message(payload, CommandMessage).data
+    except PayloadError as error:
+        refusal = RefusalError.of(error.code, error.message, error.hint)
+        inner = error.data.get("data") if isinstance(error.data, dict) else None
+        if not isinstance(inner, dict):
+            return None, refusal
+        try:
+            cmd_id = _ID.validate_python(inner.get("cmd_id"), strict=True)
+        except ValidationError:
+            return None, refusal
+        command = inner.get("command")
+        readable = command if isinstance(command, str) and command.isascii() and len(command) <= 20 else None
+        return Came(station, cmd_id, readable, _digest(inner), None, retained, redelivered), refusal
+    # a default that is added later must not make another command of the same bytes
+    content = asked.model_dump(mode="json", exclude_defaults=True)
+    return Came(station, asked.cmd_id, asked.command, _digest(content), asked, retained, redelivered), None
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in content.items() if name not in ("issued_at", "expires_at")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

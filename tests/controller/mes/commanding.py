@@ -40,17 +40,21 @@ class Mes:
         """Send a command; the data of its one reply."""
         return await self.sends(json.dumps(self.message(command, **data)).encode(), retained=retained)
 
-    async def sends(self, payload: bytes, *, retained: bool = False, topic: str = "") -> dict[str, Any]:
+    async def sends(
+        self, payload: bytes, *, retained: bool = False, topic: str = "", redelivered: bool = False
+    ) -> dict[str, Any]:
         """Send any bytes; the data of the one reply, which must be durable by then."""
         before = len(self.replies())
-        await self.door.receive(topic or self.topic, payload, retained=retained)
+        await self.door.receive(topic or self.topic, payload, retained=retained, redelivered=redelivered)
         (reply,) = self.replies()[before:]
         data: dict[str, Any] = reply["data"]
         return data
 
-    async def is_not_answered(self, payload: bytes, *, topic: str = "") -> None:
+    async def is_not_answered(
+        self, payload: bytes, *, topic: str = "", retained: bool = False, redelivered: bool = False
+    ) -> None:
         before = self.replies()
-        await self.door.receive(topic or self.topic, payload, retained=False)
+        await self.door.receive(topic or self.topic, payload, retained=retained, redelivered=redelivered)
         await self.virtual.journal.flush()
         assert self.replies() == before
 

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from config import LineConfig
+from controller.journal import Event
 from controller.journal.check import verify
-from controller.mes.commands import AUDIT_BURST, BURST
+from controller.mes.commands import BURST, MAX_ELSEWHERE, CommandDoor
 from controller.mes.messages import Mode
 from controller.mes.orders import MAX_OPEN
+from controller.mes.refusals import AUDIT_BURST, NOWHERE, way_out
 from controller.mes.topics import rfc3339
 from controller.start import StartRefusedError
+from controller.states import DONE, TRANSITIONS, Command, State, after
 from tests.controller.mes.commanding import Mes, codes, order
 from tests.virtual import CODE, Virtual, in_virtual_time
 
@@ -291,6 +294,119 @@ def test_two_of_one_id_at_once_are_one_command(play: Play) -> None:
     play(work)
 
 
+def test_a_copy_that_the_broker_repeats_is_not_answered_again_also_after_a_restart(play: Play) -> None:
+    payload: list[bytes] = []
+
+    async def before(mes: Mes) -> None:
+        payload.append(json.dumps(mes.message("store", order=order())).encode())
+        assert (await mes.sends(payload[0]))["status"] == "accepted"
+        await mes.is_not_answered(payload[0], redelivered=True)
+        assert mes.refusals() == []
+
+    async def after(mes: Mes) -> None:
+        await mes.is_not_answered(payload[0], redelivered=True)
+        assert mes.refusals() == []
+        assert (await mes.sends(payload[0]))["status"] == "duplicate", "the MES asks again"
+
+    play(before)
+    play(after)
+
+
+def test_a_copy_of_what_was_not_answered_yet_is_the_command(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        payload = json.dumps(mes.message("store", order=order())).encode()
+        assert (await mes.sends(payload, redelivered=True))["status"] == "accepted"
+        refused = json.dumps(mes.message("store", order=order("WO-1"))).encode()
+        assert codes(await mes.sends(refused, redelivered=True)) == ["E-ORDER-KNOWN"]
+        await mes.is_not_answered(refused, redelivered=True)
+        assert len(mes.refusals()) == 1
+
+    play(work)
+
+
+def test_copies_that_come_while_the_first_is_judged_are_not_answered(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        await remote(mes)
+        payload = json.dumps(mes.message("store_and_start", order=order())).encode()
+        first = mes.door.receive(mes.topic, payload, retained=False)
+        copies = [mes.door.receive(mes.topic, payload, retained=False, redelivered=True) for _ in range(3)]
+        await asyncio.gather(first, *copies)
+        assert [reply["data"]["status"] for reply in mes.replies()] == ["accepted"]
+        await mes.virtual.until(lambda: mes.virtual.station.last_result is not None)
+
+    play(work)
+
+
+def test_a_retained_command_that_was_answered_is_only_audited(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        payload = json.dumps(mes.message("store", order=order())).encode()
+        assert (await mes.sends(payload))["status"] == "accepted", "the broker passes it on without the flag"
+        await mes.is_not_answered(payload, retained=True)
+        assert [refusal["detail"]["code"] for refusal in mes.refusals()] == ["E-CMD-RETAINED"]
+
+    play(work)
+
+
+def test_an_id_that_asks_for_something_else_is_refused_and_not_called_a_duplicate(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        await remote(mes)
+        run = (await mes.says("store_and_start", order=order(), cmd_id="one"))["run"]
+        await mes.virtual.until(lambda: mes.virtual.station.state.name == "EXECUTE")
+        payload = json.dumps(mes.message("abort", cmd_id="one")).encode()
+        reused = await mes.sends(payload)
+        assert (reused["status"], codes(reused), reused["command"]) == ("rejected", ["E-CMD-REUSED"], "abort")
+        assert reused["reasons"][0]["hint"]
+        assert mes.virtual.station.state.name == "EXECUTE"
+        await mes.is_not_answered(payload, redelivered=True)
+        assert codes(await mes.sends(payload)) == ["E-CMD-REUSED"], "the MES asks again"
+        again = await mes.says("store_and_start", order=order(), cmd_id="one")
+        assert (again["status"], again["original"], again["run"]) == ("duplicate", "accepted", run)
+        (unreadable,) = codes(await mes.says("fly", cmd_id="one"))
+        assert unreadable == "E-CMD-REUSED"
+        await mes.says("abort")
+
+    play(work)
+
+
+def test_who_repeats_may_stamp_anew_and_spell_out_what_is_the_default(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        await mes.says("store", order=order(), cmd_id="one")
+        await mes.virtual.clock.sleep(10)
+        again = await mes.says("store", order=order(parent=None, parameters={}), cmd_id="one", reason="")
+        assert again["status"] == "duplicate"
+
+    play(work)
+
+
+def test_one_id_at_two_stations_is_two_commands(play: Play, config: LineConfig) -> None:
+    async def work(mes: Mes) -> None:
+        line, other = mes.virtual.line, "st02"
+        stations = {**line.stations, other: mes.virtual.station}  # the same under both names: only the names count
+        door = CommandDoor(stations, line.orders, line.journal, line.topics, line.clock, config.mes)
+        for name in ("st01", other):
+            payload = json.dumps(mes.message("acknowledge", cmd_id="one")).encode()
+            await door.receive(line.topics.command(name), payload, retained=False)
+        line.journal.append(Event(line.clock.now(), "st03", "", "command", {"key": "two", "status": "accepted"}))
+        await line.journal.flush()
+        await mes.says("acknowledge", cmd_id="two")
+        assert [(reply["source"][-4:], reply["data"]["status"]) for reply in mes.replies()] == [
+            ("st01", "accepted"), ("st02", "accepted"), ("st01", "accepted"),
+        ]  # fmt: skip
+
+    play(work)
+
+
+def test_what_a_former_version_answered_without_a_digest_counts_as_the_same(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        body = {"key": "old", "command": "hold", "status": "rejected", "actor": "mes", "codes": ["E-STATE"]}
+        mes.virtual.journal.append(Event(mes.virtual.clock.now(), "st01", "", "command", body))
+        await mes.virtual.journal.flush()
+        again = await mes.says("hold", cmd_id="old")
+        assert (again["status"], again["original"]) == ("duplicate", "rejected")
+
+    play(work)
+
+
 def test_an_abort_does_not_wait_for_a_start_that_is_being_judged(play: Play) -> None:
     async def work(mes: Mes) -> None:
         await remote(mes)
@@ -329,6 +445,47 @@ def test_commands_out_of_their_time_are_refused(play: Play) -> None:
     play(work)
 
 
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_commands_are_judged_by_the_wall_clock_as_it_was_set(play: Play, config: LineConfig, step: float) -> None:
+    async def work(mes: Mes) -> None:
+        line, skew, set_by = mes.virtual.line, config.mes.clock_skew_s, 0.0
+        mes.door = CommandDoor(line.stations, line.orders, line.journal, line.topics, line.clock, config.mes,
+                               lambda: line.clock.now() + set_by)  # fmt: skip
+
+        async def answer(issued: float, order_id: str) -> list[str]:
+            """To an order that is stamped so many s after the new time."""
+            t = line.clock.now() + set_by + issued
+            times = {"issued_at": rfc3339(t), "expires_at": rfc3339(t + 60)}
+            return codes(await mes.says("store", order=order(order_id), **times))
+
+        assert await answer(0, "WO-before") == []
+        set_by = step
+        assert await answer(0, "WO-after") == []
+        assert await answer(-step, "WO-old") == ["E-CMD-EXPIRED" if step > 0 else "E-CMD-FUTURE"]
+        assert await answer(-60 - skew + 1, "WO-late") == []
+        assert await answer(-60 - skew - 1, "WO-later") == ["E-CMD-EXPIRED"]
+        assert await answer(skew - 1, "WO-early") == []
+        assert await answer(skew + 1, "WO-earlier") == ["E-CMD-FUTURE"]
+        assert len(mes.virtual.line.orders.open) == 4
+
+    play(work)
+
+
+def test_a_repeat_over_a_step_of_the_clock_is_still_a_duplicate(play: Play, config: LineConfig) -> None:
+    async def work(mes: Mes) -> None:
+        line, set_by = mes.virtual.line, 0.0
+        mes.door = CommandDoor(line.stations, line.orders, line.journal, line.topics, line.clock, config.mes,
+                               lambda: line.clock.now() + set_by)  # fmt: skip
+        payload = json.dumps(mes.message("store", order=order())).encode()
+        assert (await mes.sends(payload))["status"] == "accepted"
+        for step in (3600.0, -3600.0):
+            set_by = step
+            again = await mes.sends(payload)
+            assert (again["status"], again["original"]) == ("duplicate", "accepted"), "not expired, not of the future"
+
+    play(work)
+
+
 def test_retained_foreign_and_unauthorised_commands_are_answered_and_audited_once(play: Play) -> None:
     async def work(mes: Mes) -> None:
         assert codes(await mes.says("hold", retained=True)) == ["E-CMD-RETAINED"]
@@ -340,6 +497,7 @@ def test_retained_foreign_and_unauthorised_commands_are_answered_and_audited_onc
         assert [(r["author"], r["detail"]["code"]) for r in refusals] == [
             ("mes", "E-CMD-RETAINED"), ("mes", "E-CMD-STATION"), ("viewer", "E-CMD-ACTOR"), ("stranger", "E-CMD-ACTOR"),
         ]  # fmt: skip
+        assert [r["detail"]["command"] for r in refusals] == ["hold"] * 4
         assert not any("\n" in refusal["reason"] for refusal in refusals)
 
     play(work)
@@ -379,9 +537,20 @@ def test_what_cannot_be_answered_is_audited_and_does_nothing(play: Play) -> None
 
 
 @pytest.mark.parametrize(
-    "topic", ["{root}/st02/cmd", "{root}/st01/state", "{root}/cmd", "x/y", "", "{root}/st01/cmd/\0"]
+    "topic",
+    [
+        "{root}/ST01/cmd",
+        "{root}/a+b/cmd",
+        "{root}//cmd",
+        "{root}/" + 65 * "s" + "/cmd",
+        "{root}/st01/state",
+        "{root}/cmd",
+        "x/y",
+        "",
+        "{root}/st01/cmd/\0",
+    ],
 )
-def test_what_is_for_no_station_here_is_audited(play: Play, topic: str) -> None:
+def test_what_is_on_no_command_topic_is_audited(play: Play, topic: str) -> None:
     async def work(mes: Mes) -> None:
         topic_ = topic.format(root=mes.virtual.line.topics.root)
         await mes.is_not_answered(json.dumps(mes.message("hold")).encode(), topic=topic_ or "/")
@@ -436,13 +605,144 @@ def test_a_flood_neither_fills_the_journal_nor_disturbs_the_station(play: Play) 
         assert len(refusals) <= AUDIT_BURST + 10
         told = Counter[str]()
         for refusal in refusals:
-            told += Counter(refusal["detail"] if "code" not in refusal["detail"] else {refusal["detail"]["code"]: 1})
+            told += Counter(refusal["detail"].get("codes") or {refusal["detail"]["code"]: 1})
         assert told.total() == len(flood), "every one of them is accounted for"
         assert mes.virtual.journal.head()[0] - size < 3 * BURST
         assert mes.virtual.station.latest is not scanned
         assert (await mes.says("store", order=order()))["status"] == "accepted", "served again"
 
     play(work)
+
+
+def test_rubbish_does_not_silence_what_makes_things_safer(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        summing = asyncio.create_task(mes.door.run())
+        await remote(mes)
+        run = (await mes.says("store_and_start", order=order()))["run"]
+        await mes.virtual.until(lambda: mes.virtual.station.state.name == "EXECUTE")
+        for _ in range(3000):
+            await mes.door.receive(mes.topic, b"{x", retained=False)
+        await mes.is_not_answered(json.dumps(mes.message("acknowledge")).encode())
+        assert (await mes.says("abort", reason="smoke"))["status"] == "accepted"
+        assert (await mes.virtual.result(run))["verdict"] == "aborted"
+        await mes.virtual.clock.sleep(10)
+        summing.cancel()
+        await mes.virtual.journal.flush()
+        told = mes.refusals()[-1]
+        count = sum(told["detail"]["codes"].values())
+        assert told["detail"]["stations"] == {"st01": count}
+        assert told["reason"].endswith(f"x E-MSG-JSON; for {count} x st01")
+
+    play(work)
+
+
+def test_what_makes_things_safer_is_bounded_too(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        for _ in range(int(BURST) + 200):
+            await mes.door.receive(mes.topic, b'{"abort"', retained=False)
+        await mes.is_not_answered(json.dumps(mes.message("abort")).encode())
+        assert (await mes.says("store", order=order()))["status"] == "accepted", "the other bucket is full"
+
+    play(work)
+
+
+def test_a_command_to_a_station_that_is_not_here_is_answered_there(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        topic = mes.virtual.line.topics.command("st99")
+        payload = json.dumps(mes.message("hold")).encode()
+        reply = await mes.sends(payload, topic=topic)
+        assert (reply["status"], codes(reply), reply["command"]) == ("rejected", ["E-CMD-STATION"], "hold")
+        assert "st01" in reply["reasons"][0]["hint"]
+        (message,) = mes.sent("/st99/cmd/reply")
+        assert "sequence" not in message
+        assert message["source"].endswith("/st99")
+        assert (await mes.sends(payload, topic=topic))["status"] == "duplicate"
+        await mes.is_not_answered(payload, topic=topic, redelivered=True)
+        await mes.is_not_answered(b'{"data": {}}', topic=topic)
+        assert [r["detail"]["code"] for r in mes.refusals()] == ["E-CMD-STATION", "E-CMD-DUPLICATE", "E-CMD-STATION"]
+        assert mes.refusals()[0]["detail"]["command"] == "hold"
+
+    play(work)
+
+
+def test_a_flood_to_stations_that_are_not_here_leaves_little_behind(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        summing = asyncio.create_task(mes.door.run())
+        size = mes.virtual.journal.head()[0]
+        for number in range(3000):
+            topic = mes.virtual.line.topics.command(f"x{number}")
+            await mes.door.receive(topic, json.dumps(mes.message("hold")).encode(), retained=False)
+        await mes.virtual.clock.sleep(30)
+        assert len(mes.replies()) <= AUDIT_BURST
+        assert mes.virtual.journal.head()[0] - size < 10 * AUDIT_BURST
+        assert mes.refusals()[-1]["detail"]["stations"].keys() == {NOWHERE}
+        for number in range(MAX_ELSEWHERE + 20):
+            topic = mes.virtual.line.topics.command(f"slow{number}")
+            await mes.door.receive(topic, json.dumps(mes.message("hold")).encode(), retained=False)
+            await mes.virtual.clock.sleep(2)
+        summing.cancel()
+        assert len({message["source"] for message in mes.replies()}) == MAX_ELSEWHERE
+        assert mes.virtual.line.topics._numbers.keys() <= {"st01"}
+        assert (await mes.says("store", order=order()))["status"] == "accepted"
+
+    play(work)
+
+
+# ------------------------------------------------------------------------------------------------------------ hints
+
+
+def test_every_refusal_says_what_to_do(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        async def hint(command: str, **data: Any) -> tuple[str, str]:
+            (reason,) = (await mes.says(command, **data))["reasons"]
+            return reason["code"], reason["hint"]
+
+        await remote(mes)
+        station = mes.virtual.station
+        assert await hint("hold") == ("E-STATE", "nothing runs: start an order first")
+        assert await hint("fly") == (
+            "E-MSG-SCHEMA", "contract/schemas/cmd.json declares it, and docs/mes.md explains it",
+        )  # fmt: skip
+        new = mes.message("hold") | {"type": "evaline.cmd.v2"}
+        (reason,) = (await mes.sends(json.dumps(new).encode()))["reasons"]
+        assert (reason["code"], "send evaline.cmd.v1" in reason["hint"]) == ("E-MSG-VERSION", True)
+        code, what = await hint("hold", station="st02")
+        assert (code, "leave `station` out" in what) == ("E-CMD-STATION", True)
+        run = (await mes.says("store_and_start", order=order()))["run"]
+        await mes.virtual.until(lambda: station.state.name == "EXECUTE")
+        assert await hint("reset") == (
+            "E-STATE", "wait for the end of its run, or hold, suspend, stop or abort it",
+        )  # fmt: skip
+        assert await hint("abort", order_id="WO-7") == ("E-ORDER-STATE", "leave `order_id` out to mean whatever runs")
+        await mes.says("hold")
+        assert await hint("hold") in (
+            ("E-STATE", "wait until its state is HELD"), ("E-STATE", "resume its run, or stop or abort it"),
+        )  # fmt: skip
+        await mes.virtual.until(lambda: station.state.name == "HELD")
+        assert await hint("suspend") == ("E-STATE", "resume its run, or stop or abort it")
+        await mes.says("resume")
+        await mes.virtual.result(run)
+        await mes.virtual.until(lambda: station.state.name == "COMPLETE")
+        complete = "reset the station: it is ready for the next battery then"
+        assert await hint("hold") == ("E-STATE", complete)
+        await mes.says("abort")
+        await mes.virtual.until(lambda: station.state.name == "ABORTED")
+        assert await hint("reset") == ("E-STATE", "clear the station, then reset it")
+
+    play(work)
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_way_out_of_a_state_names_commands_that_it_allows(state: State) -> None:
+    named = {word.strip(",:;") for word in way_out(state).split()}
+    allowed = {"resume" if command in ("unhold", "unsuspend") else str(command)
+               for of, command in TRANSITIONS if of is state}  # fmt: skip
+    commands = named & {"clear", "reset", "resume", "stop", "abort", "hold", "suspend"}
+    if state is State.ABORTED:  # two steps
+        commands -= {"reset"}
+        assert (DONE[after(state, Command.CLEAR)], Command.RESET) in TRANSITIONS
+    assert commands <= allowed
+    assert commands or "wait until" in way_out(state) or state is State.IDLE
 
 
 # ------------------------------------------------------------------------------------------------ sequence numbers
