@@ -219,7 +219,7 @@ class MqttClient(aiomqtt.Client):
         With MQTT 5 a message that was published as a retained one says so also when it comes at once.
         """
         if self.version is V5:
-            options = SubscribeOptions(qos=qos, retainAsPublished=True)  # type: ignore[no-untyped-call]
+            options = SubscribeOptions(qos=qos, retainAsPublished=True)
             codes = await self.subscribe([(topic, options) for topic in topics])
         else:
             codes = await self.subscribe([(topic, qos) for topic in topics])
