@@ -38,11 +38,11 @@ class Line:
         models: Mapping[str, DutModel], grade_rules: GradeRules, state_dir: Path,
     ) -> None:  # fmt: skip
         self.config, self.clock, self.journal = config, clock, journal
-        root = Topics(config.line).root
-        self.topics = Topics(config.line, journal.outbox_numbers(root, config.stations))
-        self.orders = Orders(journal, self.topics, clock)
         self.signer = Signer.of(state_dir)
         self._note_key()
+        root = Topics(config.line).root
+        self.topics = Topics(config.line, journal.outbox_numbers(root, config.stations), journal.identity)
+        self.orders = Orders(journal, self.topics, clock)
         self.stopping = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {name: set() for name in config.stations}
         self._sinks: list[Callable[[Station], None]] = []

@@ -67,6 +67,8 @@ class Journal(JournalReader):
             GENESIS,
         )
         self._seq, self._hash = seq, last
+        first = connection.execute("SELECT hash FROM events ORDER BY seq LIMIT 1").fetchone()
+        self._first: bytes = first[0] if first else b""
         self._committed: tuple[int, bytes] = (seq, last)
         self._outbox_seq = int(connection.execute("SELECT coalesce(max(seq), 0) FROM outbox").fetchone()[0])
         self.outbox = OpenMessages(connection)
@@ -220,6 +222,12 @@ class Journal(JournalReader):
             if self._failure is not None:
                 raise self._failure
 
+    @property
+    def identity(self) -> str:
+        """What tells this journal from any other, one that replaced a lost one too: the beginning of its first event's
+        hash, in hex; empty before there is an event."""
+        return self._first.hex()[:12]
+
     def head(self) -> tuple[int, str]:
         """The last committed event: its number and its hash in hex."""
         seq, value = self._committed
@@ -296,7 +304,7 @@ class Journal(JournalReader):
             value = link(self._hash, seq, t, station, run, kind, body)
         except (ValueError, TypeError) as error:
             raise JournalError("E-JOURNAL-VALUE", f"event {kind!r} of run {run!r}: {error}") from error
-        self._seq, self._hash = seq, value
+        self._seq, self._hash, self._first = seq, value, self._first or value
         self._events.append((seq, t, station, run, kind, body, value))
         if run and run not in self._runs:
             self._runs.add(run)

@@ -34,17 +34,19 @@ class Topics:
     """The topic names and messages of one line.
 
     `numbers` are the newest sequence numbers by station, as `JournalReader.outbox_numbers` has them: each message that
-    goes through the outbox takes the next one, and must be appended to the journal before another is made.
+    goes through the outbox takes the next one, and must be appended to the journal before another is made. `journal` is
+    what tells its journal from others: one that replaces a lost one counts runs from 1 again, and a MES that keeps ids
+    would take their results for repetitions.
     """
 
-    def __init__(self, line: LineIdentity, numbers: Mapping[str, int] | None = None) -> None:
+    def __init__(self, line: LineIdentity, numbers: Mapping[str, int] | None = None, journal: str = "") -> None:
         self.root = f"{line.enterprise}/{line.site}/{line.area}/{line.name}"
         self.client_id = "evaline-" + self.root.replace("/", "-")
         self.connection = f"{self.root}/connection"
         self.orders = f"{self.root}/orders"
         self.wip = f"{self.root}/wip"
         self.totals = f"{self.root}/totals"
-        self._numbers = Counter(numbers)
+        self._numbers, self._suffix = Counter(numbers), f".{journal}" if journal else ""
 
     def station_connection(self, station: str) -> str:
         """Where it is retained whether a station is there."""
@@ -112,6 +114,7 @@ class Topics:
         correlation: str | None, actor: str | None,
     ) -> OutboxMessage:  # fmt: skip
         self._numbers[station] += 1
+        id += self._suffix
         payload = self.envelope(f"/{self.root}/{station}", id, kind, t, data, self._numbers[station],
                                 correlation=correlation, actor=actor)  # fmt: skip
         return OutboxMessage(topic, payload, qos=1, retain=False, id=id)

@@ -13,10 +13,10 @@ from controller.states import State
 control = CommandDoor._control
 
 
-async def killed(self: CommandDoor, station: Any, asked: Any) -> None:
+async def killed(self: CommandDoor, station: Any, came: Any, asked: Any) -> None:
     """Carry it out without its reply; once the journal has that the station is held, die."""
     self._accept = lambda *arguments, **names: None  # type: ignore[method-assign]
-    await control(self, station, asked)
+    await control(self, station, came, asked)
     with self._journal.commits() as committed:
         while station.state is not State.HELD:
             committed.clear()

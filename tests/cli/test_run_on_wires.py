@@ -126,7 +126,7 @@ async def test_a_run_is_followed_recorded_published_once_and_proven_by_its_journ
 
         await mes.told("st01/state", state="EXECUTE", step="discharge", run=result["run_id"])
         await mes.told("st01/state", state="COMPLETE")
-        await mes.told("st01/result", id=f"{result['run_id']}.result")
+        await mes.told("st01/result", run_id=result["run_id"])
         await asyncio.to_thread(plant.daemon.end)
         await mes.disconnected()
 
@@ -193,7 +193,7 @@ async def test_a_daemon_that_vanishes_leaves_its_last_will_and_the_next_one_the_
             )
 
             await asyncio.to_thread(plant.serve)
-            message = await mes.told("st01/result", id=f"{run}.result")
+            message = await mes.told("st01/result", run_id=run)
             assert message["data"]["verdict"] == "error"
             assert message["data"]["outcome"]["reason"] == "the daemon ended while the run was active"
             await asyncio.to_thread(plant.daemon.end)

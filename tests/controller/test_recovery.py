@@ -604,7 +604,8 @@ def test_what_was_measured_set_and_told_is_remembered(line_with: LineWith) -> No
             assert (await virtual.result(run))["verdict"] == "pass"
             await durable(virtual)
             messages = [m for m in virtual.journal.pending_outbox(limit=1000) if "provisional" in m.id]
-        assert [m.id for m in messages] == [f"{run}.provisional.1", f"{run}.provisional.2"], "no id twice"
+            ids = [f"{run}.provisional.{number}.{virtual.journal.identity}" for number in (1, 2)]
+        assert [m.id for m in messages] == ids, "no id twice"
 
     over(line_with(), work)
 

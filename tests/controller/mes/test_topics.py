@@ -8,6 +8,7 @@ import pytest
 
 from config import DocumentError, LineConfig
 from config.line import LineIdentity
+from controller.journal import Event, Journal
 from controller.mes.topics import Topics, rfc3339
 from tests.virtual import demo_line
 
@@ -42,6 +43,20 @@ def test_numbers_go_on_from_the_journals_for_each_station() -> None:
     online = TOPICS.connection_payload("online", 1.5)
     assert "sequence" not in online
     assert (online["source"], online["time"]) == ("/acme/p1/formation/l1", "1970-01-01T00:00:01.500Z")
+
+
+async def test_a_journal_that_replaces_a_lost_one_gives_no_message_an_id_that_was_given_before(tmp_path: Path) -> None:
+    line, said = LineIdentity(enterprise="acme", site="p1", area="formation", name="l1"), []
+    for path, t in (("lost.db", 1.0), ("new.db", 2.0), ("new.db", 3.0)):
+        journal = Journal.open(tmp_path / path)
+        journal.append(Event(t, "", "", "signing_key", {"key": "the same"}))
+        topics = Topics(line, None, journal.identity)
+        mode = {"mode": "LOCAL", "author": "kim", "reason": ""}
+        said.append(topics.event_message("st01", "mode", "st01-000001.mode", t, mode).id)
+        await journal.close()
+    assert len(set(said)) == 2
+    assert said[1] == said[2], "a restart is no new journal"
+    assert all(id.startswith("st01-000001.mode.") for id in said)
 
 
 @pytest.mark.parametrize(
