@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NoReturn
 
 import aiomqtt
@@ -210,7 +211,14 @@ class MqttClient(aiomqtt.Client):
         said = json.loads(envelope)
         if "correlationid" in said:
             properties.CorrelationData = str(said["correlationid"]).encode()
-        properties.UserProperty = [(name, value) for name, value in said.items() if isinstance(value, str)]
+        if "expirytime" in said:
+            lasts = datetime.fromisoformat(said["expirytime"]) - datetime.fromisoformat(said["time"])
+            properties.MessageExpiryInterval = round(lasts.total_seconds())
+        properties.UserProperty = [
+            (name, value if isinstance(value, str) else json.dumps(value))
+            for name, value in said.items()
+            if isinstance(value, str | bool)
+        ]
         return properties
 
     async def subscribe_all(self, *topics: str, qos: int = 1) -> None:

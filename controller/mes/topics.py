@@ -29,6 +29,8 @@ from controller.mes.messages import SCHEMA_OF, Acknowledgement, ConnectionData, 
 
 Data = Mapping[str, Any] | BaseModel
 
+LIVE_FOR = 10.0  # s of line time after which live values mean nothing any more
+
 
 class Topics:
     """The topic names and messages of one line.
@@ -136,9 +138,10 @@ class Topics:
         return self.envelope(source, id, "evaline.connection.v1", t, ConnectionData(state=state), None)
 
     def telemetry_payload(self, station: str, t: float, data: Data) -> dict[str, Any]:
-        """Live values; they have no sequence number, since their loss is allowed."""
-        source = f"/{self.root}/{station}"
-        return self.envelope(source, f"telemetry.{t:.3f}", "evaline.telemetry.v1", t, data, None)
+        """Live values; they have no sequence number, since their loss is allowed, and mean nothing after a while."""
+        source, lasts_until = f"/{self.root}/{station}", rfc3339(t + LIVE_FOR)
+        id, kind = f"telemetry.{t:.3f}", "evaline.telemetry.v1"
+        return self.envelope(source, id, kind, t, data, None, expires=lasts_until)
 
     def acknowledgement(self, ids: list[str], t: float) -> dict[str, Any]:
         """What a MES answers to results that it has stored; for those who play one."""
@@ -147,12 +150,13 @@ class Topics:
 
     def envelope(
         self, source: str, id: str, kind: str, t: float, data: Data, number: int | None,
-        *, correlation: str | None = None, actor: str | None = None,
+        *, correlation: str | None = None, expires: str | None = None, actor: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """CloudEvents 1.0 in structured JSON: every message of ours passes here."""
         optional = {
             "sequence": None if number is None else f"{number:010d}",
             "correlationid": correlation,
+            "expirytime": expires,
             "actor": actor,
         }
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -25,7 +26,8 @@ from controller.mes.connection import (
     TlsFiles,
 )
 from controller.mes.publisher import endpoint_of
-from tests.controller.mes.brokers import BROKERS, Mosquitto, RunningBroker, pause, running
+from controller.mes.topics import rfc3339
+from tests.controller.mes.brokers import BROKERS, T0, Mosquitto, RunningBroker, pause, running
 from tests.controller.mes.scripted import CONNACK, CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, message_id, scripted
 
 pytestmark = pytest.mark.timeout(60)
@@ -325,14 +327,16 @@ async def test_only_mqtt_5_is_told_beside_the_message_what_is_in_it(version: aio
             writer.write(bytes([CONNACK, 3, 0, 0, 0] if version is V5 else [CONNACK, 2, 0, 0]))
 
     async with scripted(answer) as port, at(port, version).connected() as client:
-        properties = client.mirror('{"id":"r1.result","correlationid":"c1","data":{"id":"x"}}')
+        said = {"id": "r1.result", "correlationid": "c1", "time": rfc3339(T0), "expirytime": rfc3339(T0 + 10)}
+        properties = client.mirror(json.dumps(said | {"replayed": True, "data": {"id": "x"}}))
         if version is V311:
             assert properties is None
         else:
             assert properties is not None
             assert properties.ContentType == "application/cloudevents+json"
             assert properties.CorrelationData == b"c1"
-            assert properties.UserProperty == [("id", "r1.result"), ("correlationid", "c1")]
+            assert properties.MessageExpiryInterval == 10
+            assert properties.UserProperty == [*said.items(), ("replayed", "true")]
 
 
 def test_urls_are_read_as_they_are_written() -> None:
