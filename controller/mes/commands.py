@@ -369,7 +369,7 @@ class CommandDoor:
         if came.station in self._stations:
             return self._topics.reply_message(came.station, id, t, data, correlation=came.cmd_id)
         # a name that others make up gets no sequence: there is no end of such names
-        source = f"/{self._topics.root}/{came.station}"
+        source, id = f"/{self._topics.root}/{came.station}", f"{id}.{t:.6f}"
         payload = self._topics.envelope(source, id, "evaline.reply.v1", t, data, None, correlation=came.cmd_id)
         return OutboxMessage(self._topics.reply(came.station), payload, qos=1, retain=False, id=id)
 

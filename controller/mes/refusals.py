@@ -78,13 +78,20 @@ class Refusals:
             self._any_untold.set()
 
     async def run(self) -> None:
-        """Sum up, until cancelled."""
-        while True:
-            await self._any_untold.wait()
-            await self._clock.sleep(SUMMARY_EVERY)
-            self._any_untold.clear()
-            codes, self._codes = self._codes, Counter()
-            places, self._places = self._places, Counter()
+        """Sum up now and then until cancelled, and then once more."""
+        try:
+            while True:
+                await self._any_untold.wait()
+                await self._clock.sleep(SUMMARY_EVERY)
+                self._sum_up()
+        finally:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        self._any_untold.clear()
+        codes, self._codes = self._codes, Counter()
+        places, self._places = self._places, Counter()
+        if codes:
             told = f"{_listed(codes)}; for {_listed(places)}"
             log.warning("commands refused", count=codes.total(), told=told)
             detail = {"codes": dict(codes), "stations": dict(places)}

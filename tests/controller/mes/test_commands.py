@@ -636,6 +636,21 @@ def test_rubbish_does_not_silence_what_makes_things_safer(play: Play) -> None:
     play(work)
 
 
+def test_what_is_summed_up_is_told_at_the_end_too(play: Play) -> None:
+    async def work(mes: Mes) -> None:
+        summing = asyncio.create_task(mes.door.run())
+        for _ in range(100):
+            await mes.door.receive(mes.topic, b"{x", retained=False)
+        await mes.virtual.clock.sleep(1)
+        summing.cancel()
+        await asyncio.wait({summing})
+        await mes.virtual.journal.flush()
+        told = mes.refusals()[-1]["detail"]
+        assert told == {"codes": {"E-MSG-JSON": 100 - AUDIT_BURST}, "stations": {"st01": 100 - AUDIT_BURST}}
+
+    play(work)
+
+
 def test_what_makes_things_safer_is_bounded_too(play: Play) -> None:
     async def work(mes: Mes) -> None:
         for _ in range(int(BURST) + 200):
@@ -675,6 +690,7 @@ def test_a_flood_to_stations_that_are_not_here_leaves_little_behind(play: Play) 
         await mes.virtual.clock.sleep(30)
         assert len(mes.replies()) <= AUDIT_BURST
         assert mes.virtual.journal.head()[0] - size < 10 * AUDIT_BURST
+        await mes.virtual.journal.flush()
         assert mes.refusals()[-1]["detail"]["stations"].keys() == {NOWHERE}
         for number in range(MAX_ELSEWHERE + 20):
             topic = mes.virtual.line.topics.command(f"slow{number}")
