@@ -19,7 +19,6 @@ from controller.clock import Clock
 from controller.journal import Event, Journal, OutboxMessage
 from controller.mes.messages import Mode, ReasonData, ReplyData
 from controller.mes.orders import OrderError, Orders, StoredOrder
-from controller.mes.reading import MAX_PAYLOAD
 from controller.mes.recipes import read_recipe, recipe_files
 from controller.mes.refusals import AUDIT_BURST, AUDIT_RATE, Bucket, RefusalError, Refusals, way_out
 from controller.mes.requests import (
@@ -46,6 +45,7 @@ COMMAND = "command"  # the kind of event; its key is the cmd_id
 
 RATE, BURST = 20.0, 500.0  # commands of one station: a second, and at once; as many again that make things safer
 LARGE = 4096  # bytes; a longer command counts as several
+LOOKED_THROUGH = 16 * 1024  # bytes; what makes things safer is shorter, also with the longest reason in escapes
 MAX_ELSEWHERE = 64  # names that are no station's and that are answered, in the life of a daemon
 
 Status = Literal["accepted", "rejected", "duplicate"]
@@ -100,7 +100,7 @@ class CommandDoor:
             await self._answer_elsewhere(name, payload, retained, redelivered)
             return
         # told apart before anything is parsed, so that what empties the one bucket does not stand against the other
-        safer = len(payload) <= MAX_PAYLOAD and any(word in payload for word in _SAFER_WORDS)
+        safer = len(payload) <= LOOKED_THROUGH and any(word in payload for word in _SAFER_WORDS)
         if not (self._safer if safer else self._buckets)[name].take(self._clock.now(), 1 + len(payload) // LARGE):
             self._refusals.tell("E-CMD-RATE", f"more than {RATE:g} commands a second", name, summed=True)
             return

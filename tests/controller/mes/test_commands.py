@@ -623,7 +623,7 @@ def test_rubbish_does_not_silence_what_makes_things_safer(play: Play) -> None:
         for _ in range(3000):
             await mes.door.receive(mes.topic, b"{x", retained=False)
         await mes.is_not_answered(json.dumps(mes.message("acknowledge")).encode())
-        assert (await mes.says("abort", reason="smoke"))["status"] == "accepted"
+        assert (await mes.says("abort", reason="연" * 1000))["status"] == "accepted", "the longest reason there is"
         assert (await mes.virtual.result(run))["verdict"] == "aborted"
         await mes.virtual.clock.sleep(10)
         summing.cancel()
