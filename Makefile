@@ -14,10 +14,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 matrix: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m matrix
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m matrix
 
 proof: $(STAMP)
 	$(BIN)/pytest -m proof
