@@ -102,8 +102,9 @@ persistence true
 persistence_location {directory}/
 autosave_interval 10
 max_queued_messages 100000
-# a longer message is no command
-message_size_limit 1048576
+# bytes: the longest payload that the line sends, and more than any packet of it
+message_size_limit 8388608
+max_packet_size 9437184
 """
     acl = "".join(
         f"user {client.user}\n"
@@ -132,7 +133,7 @@ def _nats(directory: Path, host: str, port: int, people: tuple[Client, ...]) -> 
 server_name: evaline-{host.replace(".", "-")}
 # NATS's own protocol: nobody here speaks it
 listen: "127.0.0.1:-1"
-max_payload: 1MB
+max_payload: 8MB
 # sync_interval: what a power cut may cost; a killed server loses nothing
 jetstream {{ store_dir: "{directory}/store", sync_interval: "1s" }}
 mqtt {{

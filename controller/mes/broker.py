@@ -50,7 +50,7 @@ _CONFIG = """\
 server_name: evaline
 # for NATS's own clients, which nobody here needs: a port of loopback that the system chooses
 listen: "127.0.0.1:-1"
-max_payload: 1MB
+max_payload: 8MB
 log_file: {log}
 logfile_size_limit: 4MB
 logfile_max_num: 2

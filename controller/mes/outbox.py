@@ -3,6 +3,10 @@
 A lane is what must stay in order: the results of one station, its events, its replies. Lanes do not wait for each
 other. A result is done when the MES says so on its `result/ack`; a PUBACK only says that the broker has it, and brokers
 lose things. Everything else is done at its PUBACK. What broker or MES refuse is kept apart, for people.
+
+A broker that does not want a message may end the connection instead of refusing it, and no message may stop a line. So
+what is larger than any broker must take is not sent at all; and after a loss, whatever was under way is sent by itself,
+until it is known over which message the connection was lost.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from controller.journal import Journal, PendingMessage
 from controller.mes.connection import MqttClient, PublishRefusedError
 
 MAX_PAUSE_S = 60.0
+MAX_PAYLOAD = 8 * 1024 * 1024  # bytes; our brokers are set to it, and NATS advises against more
+MAX_LOSSES = 3  # connections in a row that are lost over one message
 
 log = structlog.get_logger()
 
@@ -54,6 +60,10 @@ class OutboxSender:
         self._lanes: dict[str, _Lane] = {}
         self._taken_up = 0  # every outbox row up to here is in its lane
         self._waited = 0  # every row up to here had to wait for the connection
+        self._under_way: set[int] = set()  # published, and no answer yet; what the loss of a connection leaves here
+        self._suspects: set[int] = set()  # were under way when a connection was lost, and have no answer yet
+        self._losses = (0, 0)  # a row, and how many connections in a row were lost while it alone was under way
+        self._turn = asyncio.Lock()  # to send, while there are suspects
         self.sent = 0
         """Publishes that the broker has confirmed; the same message may be among them more than once."""
         self.resent = 0
@@ -75,6 +85,7 @@ class OutboxSender:
         self._waited = self._journal.outbox_head
         for lane in self._lanes.values():
             lane.attempts, lane.awaits_mes, lane.sender = 0, False, None
+        self._suspect()
         async with asyncio.TaskGroup() as group:
             while True:
                 committed.clear()
@@ -107,6 +118,23 @@ class OutboxSender:
             if lane.attempts > 1:
                 lane.attempts = 0
                 lane.changed.set()
+
+    def _suspect(self) -> None:
+        """Look at what was under way when the last connection was lost; what cost MAX_LOSSES of them is set aside."""
+        lost, self._under_way = self._under_way, set()
+        self._suspects |= lost
+        self._turn = asyncio.Lock()
+        alone = next(iter(lost)) if len(lost) == 1 else 0
+        self._losses = (alone, self._losses[1] + 1 if alone == self._losses[0] else 1) if alone else (0, 0)
+        if self._losses[1] >= MAX_LOSSES and alone in self._journal.outbox.waiting:
+            size = len(self._journal.outbox_message(alone).payload.encode())
+            self._refuse(
+                alone, "broker", f"the connection was lost {MAX_LOSSES} times while this alone was sent: {size} bytes"
+            )
+
+    @property
+    def _suspecting(self) -> bool:
+        return any(seq in self._journal.outbox.waiting for seq in self._suspects)
 
     def _take_up(self) -> None:
         head = self._journal.outbox_head
@@ -141,13 +169,23 @@ class OutboxSender:
         text = message.payload
         if message.seq <= max(self._waited, lane.sent):
             text = f'{text[:-1]},"replayed":true}}'
+        payload = text.encode()
+        if len(payload) > MAX_PAYLOAD:
+            reason = f"its {len(payload)} bytes are more than the {MAX_PAYLOAD} that a broker is to take"
+            self._refuse(message.seq, "line", reason)
+            return
         lane.sent = max(lane.sent, message.seq)
+        turn = self._turn if self._suspecting else asyncio.Lock()
+        await turn.acquire()
+        self._under_way.add(message.seq)
         try:
-            await client.publish(message.topic, text.encode(), message.qos, message.retain, client.mirror(text))
+            await client.publish(message.topic, payload, message.qos, message.retain, client.mirror(text))
         except PublishRefusedError as error:
+            self._answered(message.seq, turn)
             if message.seq in self._journal.outbox.waiting:
                 self._refuse(message.seq, "broker", str(error))
             return
+        self._answered(message.seq, turn)
         self.sent += 1
         if not self.needs_ack(message.topic):
             self._journal.outbox_sent(message.seq)
@@ -161,6 +199,13 @@ class OutboxSender:
                     await lane.changed.wait()
                     lane.changed.clear()
         lane.awaits_mes = False
+
+    def _answered(self, seq: int, turn: asyncio.Lock) -> None:
+        turn.release()  # not when the connection is lost: what is next would be blamed with it
+        self._under_way.discard(seq)
+        self._suspects.discard(seq)
+        if seq == self._losses[0]:
+            self._losses = (0, 0)
 
     def _refuse(self, seq: int, by: str, reason: str) -> None:
         message = self._journal.outbox.waiting[seq]
