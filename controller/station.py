@@ -351,6 +351,8 @@ class Station:
                 f"스테이션 {self.name} 이(가) IDLE 이 아니라 {self.state.name} 상태입니다",
             )
             hint = ("reset the station", "스테이션을 리셋하십시오")
+            if self.state is State.ABORTED:
+                hint = ("clear the station, then reset it", "스테이션을 클리어한 다음 리셋하십시오")
             if self._active is not None:
                 hint = ("wait for its end", "끝날 때까지 기다리십시오")
             reasons.append(reason("E-STATE", message, hint))

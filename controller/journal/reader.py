@@ -224,7 +224,8 @@ class JournalReader:
         for station in stations:
             rows = self._query(
                 "SELECT json_extract(payload, '$.sequence') FROM outbox WHERE seq ="
-                " (SELECT max(seq) FROM outbox WHERE topic > ? AND topic < ?)",
+                " (SELECT max(seq) FROM outbox WHERE topic > ? AND topic < ?"
+                " AND json_extract(payload, '$.sequence') IS NOT NULL)",
                 f"{root}/{station}/",
                 f"{root}/{station}0",  # the character after the slash
             )

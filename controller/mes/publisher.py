@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -281,6 +282,7 @@ class Publisher:
                     self._take_acknowledgement(topic, message)
                 elif self._door is not None:
                     work = newest[topic] = group.create_task(self._command(message, newest.get(topic)))
+                    work.add_done_callback(partial(_forget, newest, topic))
                 await arrived.put((message, work))
                 if client.dropped > dropped and not client.waiting:
                     count, dropped = client.dropped - dropped, client.dropped
@@ -319,3 +321,9 @@ class Publisher:
     def _audit(self, author: str, action: str, reason: str, detail: dict[str, Any]) -> None:
         log.warning(action, reason=reason, **detail)
         self._journal.audit(AuditEntry(self._now(), author, action, reason, detail))
+
+
+def _forget(newest: dict[str, asyncio.Task[None]], topic: str, done: asyncio.Task[None]) -> None:
+    """Nobody waits for the newest command of a topic once it is done: topics may be invented without end."""
+    if newest.get(topic) is done:
+        del newest[topic]
