@@ -8,7 +8,7 @@ import pytest
 
 from config import DocumentError, LineConfig
 from config.line import LineIdentity
-from controller.journal import Event, Journal
+from controller.journal import Event, Journal, OutboxMessage
 from controller.mes.topics import Topics, rfc3339
 from tests.virtual import demo_line
 
@@ -43,6 +43,19 @@ def test_numbers_go_on_from_the_journals_for_each_station() -> None:
     online = TOPICS.connection_payload("online", 1.5)
     assert "sequence" not in online
     assert (online["source"], online["time"]) == ("/acme/p1/formation/l1", "1970-01-01T00:00:01.500Z")
+
+
+async def test_an_answer_without_a_number_does_not_make_a_station_count_anew(tmp_path: Path) -> None:
+    """A station that is not there is answered without one, and may be there later."""
+    line = LineIdentity(enterprise="acme", site="p1", area="formation", name="l1")
+    journal = Journal.open(tmp_path / "j.db")
+    topics, mode = Topics(line, {"st09": 7}), {"mode": "LOCAL", "author": "kim", "reason": ""}
+    numbered = topics.event_message("st09", "mode", "x", 0.0, mode)
+    bare = OutboxMessage(topics.reply("st09"), {"id": "y"}, 1, False, "y")
+    journal.append(Event(1.0, "", "", "mode", {"key": "st09"}), [numbered, bare])
+    await journal.flush()
+    assert journal.outbox_numbers(topics.root, ["st09", "st10"]) == {"st09": 8, "st10": 0}
+    await journal.close()
 
 
 async def test_a_journal_that_replaces_a_lost_one_gives_no_message_an_id_that_was_given_before(tmp_path: Path) -> None:
