@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from config import load_line
+from config.line import LineIdentity
 from controller.cli.options import (
     DEFAULT_LINE,
     Author,
@@ -83,7 +85,14 @@ def example(
     kind: Annotated[BrokerKind, typer.Option("--for", help="Which broker.")],
     out: Annotated[Path, typer.Option(help="A directory that does not exist yet.")],
     config: ConfigFile = DEFAULT_LINE,
-    host: Annotated[str, typer.Option(help="The broker's name or address, as its clients call it.")] = "localhost",
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The broker's name or address, as its clients call it; three of them make a NATS cluster.",
+            show_default="localhost",
+        ),
+    ] = None,
+    also: Annotated[list[str] | None, typer.Option(help="Another line of the area that is to use it.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its TCP port.")] = 8883,
 ) -> None:
     """Write a configuration with TLS, access lists and a certificate authority to try them with."""
@@ -94,7 +103,13 @@ def example(
     # an edge node with a broker of its own is no client of this one
     sparkplug = None if line.sparkplug is None or line.sparkplug.broker is not None else line.sparkplug
     try:
-        written = write_example(kind.value, out, line.line, host, port, PacedClock().now(), sparkplug)
+        others = tuple(LineIdentity.model_validate({**line.line.model_dump(), "name": name}) for name in also or ())
+        hosts, now = tuple(host or ["localhost"]), PacedClock().now()
+        written = write_example(kind.value, out, line.line, hosts, port, now, sparkplug, others)
+    except ValidationError:
+        raise UsageError(f"--also {' '.join(also or ())}: a line's name is a-z, 0-9, _ and - [E-SETTINGS]") from None
+    except ValueError as error:
+        raise UsageError(f"--host: {error} [E-SETTINGS]") from None
     except FileExistsError:
         raise UsageError(f"{out} exists; name a directory that does not exist yet by --out [E-OS]") from None
     for path in written:

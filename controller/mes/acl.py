@@ -6,6 +6,7 @@ Every client has a certificate of its own, whose common name is its user: nobody
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -22,6 +23,8 @@ from config.line import LineIdentity, SparkplugConfig
 Kind = Literal["mosquitto", "nats"]
 
 VALID_DAYS = 365
+ROUTES_PORT = 6222  # where the nodes of a NATS cluster talk to each other
+NODES = 3  # a cluster goes on without one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +59,31 @@ def clients(line: LineIdentity, sparkplug: SparkplugConfig | None = None) -> tup
 
 
 def write_example(
-    kind: Kind, directory: Path, line: LineIdentity, host: str, port: int, now: float,
-    sparkplug: SparkplugConfig | None = None,
+    kind: Kind, directory: Path, line: LineIdentity, hosts: tuple[str, ...], port: int, now: float,
+    sparkplug: SparkplugConfig | None = None, others: tuple[LineIdentity, ...] = (),
 ) -> list[Path]:  # fmt: skip
-    """A broker's configuration for this line, with a certificate authority to try it out; returns the files written.
+    """A broker's configuration, with a certificate authority to try it out; returns the files written.
 
-    `host` is the broker's name or address, as its clients call it; `now` (unix seconds) begins the certificates.
-    Raises OSError; FileExistsError when the directory is there already.
+    `others` are further lines that use it. `hosts` are the broker's name or address, as its clients call it, or those
+    of the three nodes of a NATS cluster. `now` (unix seconds) begins the certificates. Raises ValueError for other
+    numbers of hosts; OSError, FileExistsError when the directory is there already.
     """
+    nodes = len(set(hosts))
+    if nodes != len(hosts) or nodes not in ((1, NODES) if kind == "nats" else (1,)):
+        raise ValueError(f"give one host, or for nats {NODES} different ones")
     directory = directory.resolve()
     directory.mkdir(parents=True)
-    people = clients(line, sparkplug)
-    written = _certificates(directory, host, [client.user for client in people], now)
-    texts = _mosquitto(directory, port, people) if kind == "mosquitto" else _nats(directory, host, port, people)
-    url = f"mqtts://{host}:{port}"
-    user = people[0].user
-    texts["line-file.yaml"] = (
-        "# for the line file\n"
-        f"broker:\n  url: {url}\n  ca_file: {directory / 'ca.pem'}\n"
-        f"  cert_file: {directory / f'{user}.pem'}\n  key_file: {directory / f'{user}.key'}\n"
-    )
+    people = (*(clients(other)[0] for other in others), *clients(line, sparkplug))
+    written = _certificates(directory, hosts, [client.user for client in people], now)
+    texts = _mosquitto(directory, port, people) if kind == "mosquitto" else _nats(directory, hosts, port, people)
+    urls = [f"mqtts://{host}:{port}" for host in hosts]
+    url = urls[0] if nodes == 1 else f"[{', '.join(urls)}]"
+    for one in (line, *others):
+        texts[f"{one.name}.yaml"] = (
+            f"# for the line file of {one.name}\n"
+            f"broker:\n  url: {url}\n  ca_file: {directory / 'ca.pem'}\n"
+            f"  cert_file: {directory / f'line-{one.name}.pem'}\n  key_file: {directory / f'line-{one.name}.key'}\n"
+        )
     for name, text in texts.items():
         _write(directory / name, text.encode())
         written.append(directory / name)
@@ -85,6 +93,9 @@ def write_example(
 def _mosquitto(directory: Path, port: int, people: tuple[Client, ...]) -> dict[str, str]:
     conf = f"""\
 # Mosquitto 2 for an Evaline line: mosquitto -c {directory}/mosquitto.conf
+# Started by root, Mosquitto becomes this user, who alone may read these files. As a service it should be `mosquitto`:
+# move the directory to where that user may go, correct the paths below, and `chown -R mosquitto` it.
+user {_owner(directory)}
 listener {port}
 cafile {directory}/ca.pem
 certfile {directory}/server.pem
@@ -116,7 +127,7 @@ max_packet_size 9437184
     return {"mosquitto.conf": conf, "acl": acl}
 
 
-def _nats(directory: Path, host: str, port: int, people: tuple[Client, ...]) -> dict[str, str]:
+def _nats(directory: Path, hosts: tuple[str, ...], port: int, people: tuple[Client, ...]) -> dict[str, str]:
     def listed(subjects: list[str]) -> str:
         return "[" + ", ".join(f'"{subject}"' for subject in subjects) + "]"
 
@@ -128,30 +139,59 @@ def _nats(directory: Path, host: str, port: int, people: tuple[Client, ...]) -> 
 """
         for client in people
     )
-    conf = f"""\
-# NATS 2.12 or newer for an Evaline line: nats-server -c {directory}/nats.conf
-server_name: evaline-{host.replace(".", "-")}
+    replicas = cluster = ""
+    if len(hosts) > 1:
+        password = secrets.token_urlsafe(24)
+        routes = ", ".join(f'"tls://node:{password}@{host}:{ROUTES_PORT}"' for host in hosts)
+        replicas = f"  stream_replicas: {len(hosts)}\n"
+        cluster = f"""\
+cluster {{
+  name: evaline
+  listen: "0.0.0.0:{ROUTES_PORT}"
+  # a node needs a certificate of this authority, as every client has one, and this password, which none has
+  authorization {{ user: node, password: "{password}" }}
+  routes: [{routes}]
+  tls {{ CERTIFICATE, verify: true }}
+}}
+"""
+    texts = {}
+    for host, stem in zip(hosts, _stems(hosts), strict=True):
+        name = f"nats{stem.removeprefix('server')}.conf"
+        files = (
+            ""
+            if len(hosts) == 1
+            else f"# on {host}, in a directory of the same name: this file, ca.pem, {stem}.pem and {stem}.key\n"
+        )
+        certificate = (
+            f'ca_file: "{directory}/ca.pem", cert_file: "{directory}/{stem}.pem", key_file: "{directory}/{stem}.key"'
+        )
+        conf = f"""\
+# NATS 2.12 or newer for an Evaline line: nats-server -c {directory}/{name}
+{files}server_name: evaline-{host.replace(".", "-")}
 # NATS's own protocol: nobody here speaks it
 listen: "127.0.0.1:-1"
 max_payload: 8MB
 # sync_interval: what a power cut may cost; a killed server loses nothing
-jetstream {{ store_dir: "{directory}/store", sync_interval: "1s" }}
+jetstream {{ store_dir: "{directory}/store{stem.removeprefix("server")}", sync_interval: "1s" }}
 mqtt {{
   listen: "0.0.0.0:{port}"
   ack_wait: "2s"
   max_ack_pending: 100
-  tls {{
-    ca_file: "{directory}/ca.pem", cert_file: "{directory}/server.pem", key_file: "{directory}/server.key"
-    # the common name of the client's certificate is its user below
-    verify_and_map: true
-  }}
+{replicas}  # the common name of the client's certificate is its user below
+  tls {{ CERTIFICATE, verify_and_map: true }}
 }}
-authorization {{
+{cluster}authorization {{
   users: [
 {users}  ]
 }}
 """
-    return {"nats.conf": conf}
+        texts[name] = conf.replace("CERTIFICATE", certificate)
+    return texts
+
+
+def _stems(hosts: tuple[str, ...]) -> list[str]:
+    """The names, without their ends, of the files of each host's certificate."""
+    return ["server"] if len(hosts) == 1 else [f"server-{host}" for host in hosts]
 
 
 def _subjects(topic: str) -> list[str]:
@@ -160,8 +200,8 @@ def _subjects(topic: str) -> list[str]:
     return [subject.removesuffix(".#"), subject.removesuffix("#") + ">"] if topic.endswith("/#") else [subject]
 
 
-def _certificates(directory: Path, host: str, users: list[str], now: float) -> list[Path]:
-    """An authority that signs one certificate for the broker and one for each user; its own key is not kept."""
+def _certificates(directory: Path, hosts: tuple[str, ...], users: list[str], now: float) -> list[Path]:
+    """An authority that signs a certificate for each host and for each user; its own key is not kept."""
     begin = datetime.fromtimestamp(now, UTC) - timedelta(minutes=5)
     authority = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Evaline example authority")])
@@ -190,19 +230,27 @@ def _certificates(directory: Path, host: str, users: list[str], now: float) -> l
     )
     _write(directory / "ca.pem", ca)
     written = [directory / "ca.pem"]
-    for user in ("server", *users):
+    as_server, as_client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    for stem, common, alternative, purposes in (
+        # a node is a client of the other nodes
+        *(
+            (stem, host, _general_name(host), [as_server, as_client])
+            for stem, host in zip(_stems(hosts), hosts, strict=True)
+        ),
+        *((user, user, x509.DNSName(user), [as_client]) for user in users),
+    ):
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host if user == "server" else user)])
-        purpose = ExtendedKeyUsageOID.SERVER_AUTH if user == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
-        alternative = x509.SubjectAlternativeName([_general_name(host)] if user == "server" else [x509.DNSName(user)])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
         by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-        extensions = ((x509.ExtendedKeyUsage([purpose]), False), (alternative, False), (by, False))
+        extensions = (
+            (x509.ExtendedKeyUsage(purposes), False), (x509.SubjectAlternativeName([alternative]), False), (by, False),
+        )  # fmt: skip
         encoded = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         for suffix, data in ((".pem", signed(name, key, *extensions)), (".key", encoded)):
-            _write(directory / f"{user}{suffix}", data)
-            written.append(directory / f"{user}{suffix}")
+            _write(directory / f"{stem}{suffix}", data)
+            written.append(directory / f"{stem}{suffix}")
     return written
 
 
@@ -211,6 +259,13 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a user without a name is not root: Mosquitto does not look at it
+        return "mosquitto"
 
 
 def _write(path: Path, data: bytes) -> None:

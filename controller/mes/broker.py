@@ -55,7 +55,7 @@ log_file: {log}
 logfile_size_limit: 4MB
 logfile_max_num: 2
 # a killed server loses nothing, a power cut a second at most; results are sent again until the MES has stored them
-jetstream {{ store_dir: {store}, sync_interval: "1s", max_memory_store: 64MB, max_file_store: 1GB }}
+jetstream {{ store_dir: {store}, sync_interval: "1s", max_memory_store: 64MB, max_file_store: 4GB }}
 # what a client took and did not acknowledge comes again after two seconds
 mqtt {{ listen: "127.0.0.1:{port}", max_ack_pending: 100, ack_wait: "2s" }}
 authorization {{ user: evaline, password: {password} }}

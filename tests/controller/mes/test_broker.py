@@ -24,12 +24,27 @@ def client(broker: EmbeddedBroker, password: str | None = None) -> aiomqtt.Clien
     )
 
 
+def listening(pid: int) -> set[tuple[str, int]]:
+    """The addresses and ports on which a process takes connections, as the kernel has it."""
+    links = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    found = set[tuple[str, int]]()
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in links:
+                address, port = local.split(":")
+                words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+                found.add((socket.inet_ntop(family, b"".join(words)), int(port, 16)))
+    return found
+
+
 async def retained(broker: EmbeddedBroker, topic: str) -> bytes:
     async with asyncio.timeout(10), client(broker) as reader:
         await reader.subscribe(topic, qos=1)
         return bytes((await anext(reader.messages)).payload)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's list of sockets is Linux's")
 async def test_it_serves_on_loopback_with_a_private_password(tmp_path: Path) -> None:
     async with EmbeddedBroker(ANY_PORT, tmp_path) as broker:
         async with client(broker) as mqtt:
@@ -38,7 +53,10 @@ async def test_it_serves_on_loopback_with_a_private_password(tmp_path: Path) -> 
         with pytest.raises(aiomqtt.MqttError):
             async with client(broker, password="wrong"):
                 pass
-        assert broker.host == "127.0.0.1"
+        assert broker.pid is not None
+        heard = listening(broker.pid)
+        assert {address for address, _ in heard} == {"127.0.0.1"}
+        assert broker.port in {port for _, port in heard}
         assert len(broker.password) >= 32
     for private in ("password", "nats.conf"):
         assert (tmp_path / "broker" / private).stat().st_mode & 0o777 == 0o600
