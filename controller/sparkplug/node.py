@@ -135,6 +135,7 @@ class SparkplugNode:
         """One session after the other, each at the next server of the list; a pause when none of them was of use."""
         pause, in_vain = FIRST_PAUSE_S, 0
         for server in itertools.cycle(self._servers):
+            taken = self.core.taken
             session = asyncio.create_task(self._session(server))
             try:
                 await asyncio.wait({session})
@@ -149,7 +150,7 @@ class SparkplugNode:
             except* (aiomqtt.MqttError, OSError) as errors:
                 self.last_error = first_error(errors)
             self.core.disconnected()
-            if self.core.has_spoken:
+            if self.core.taken > taken:
                 pause, in_vain = FIRST_PAUSE_S, 0
             else:
                 in_vain += 1

@@ -137,7 +137,7 @@ class EdgeNode:
         """A disconnection of our own will: the death of what was born goes first, after it nothing."""
         if self.born:
             self._store_unsent()
-            if self.has_spoken:
+            if self.taken > self._taken_before:  # or there is no birth to take back
                 self._outgoing.append(_Outgoing(self._death()))
         self.connected = self.born = self.rebirth_asked = False
 
@@ -148,11 +148,6 @@ class EdgeNode:
         self._put_back(outgoing for _, outgoing in self._under_way)
         self._under_way.clear()
         self.connected = self.born = self.host_online = self.rebirth_asked = False
-
-    @property
-    def has_spoken(self) -> bool:
-        """Whether anything was taken in this session."""
-        return self.taken > self._taken_before
 
     def take(self, t: float) -> Message | None:
         """The next message to send at unix time t: what happened, and when that is all sent, what was stored."""

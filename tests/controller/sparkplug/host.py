@@ -1,4 +1,4 @@
-"""A primary host at a real broker, made of our own client."""
+"""Primary hosts at a real broker: one made of our own client, and programs of another maker's packages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.mes.connection import BrokerSettings, Connector, Endpoint, MqttClient
 from tests.controller.sparkplug.trace import GROUP, STATE, Packet, command, state
+from tests.independent import node_package, program
 
 
 @dataclass
@@ -57,3 +58,23 @@ def at_port(broker: BrokerSettings, port: int) -> BrokerSettings:
 
 def has(packet: Packet, value: object) -> bool:
     return value in [metric.value for metric in packet.decoded.metrics]
+
+
+async def node_js(script: str, broker: BrokerSettings, *arguments: str) -> str:
+    """Run it to its end; returns what it printed."""
+    folder = node_package("sparkplug-client")
+    (endpoint,) = broker.endpoints
+    where = (f"mqtt://{endpoint.host}:{endpoint.port}", broker.username or "", broker.password or "")
+    process = await asyncio.create_subprocess_exec(
+        *(program("node", "nodejs"), "-e", script, "--", *where, *arguments),
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0
+    return printed.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,9 @@ from controller.mes.connection import V311, BrokerSettings, Endpoint
 from controller.sparkplug import node as sparkplug_node
 from tests.controller.mes.brokers import Mosquitto
 from tests.controller.sparkplug.assertions import CHECKS, asserts
-from tests.controller.sparkplug.host import Host, host_at
+from tests.controller.sparkplug.host import Host, host_at, node_js
 from tests.controller.sparkplug.living import Door, living_node
-from tests.controller.sparkplug.trace import HOST, Trace, tap
+from tests.controller.sparkplug.trace import GROUP, HOST, STATE, Trace, tap
 
 pytestmark = pytest.mark.timeout(120)  # real brokers, and as long as a busy machine takes
 
@@ -172,12 +173,13 @@ def test_on_the_walk(assertion: str, walked: Trace) -> None:
 
 @asserts(WALK)
 async def test_where_the_host_is_offline_from_the_start_the_node_says_nothing_and_walks_on(
-    assertion: str, servers: Servers, host_a: Host, host_b: Host, tmp_path: Path
+    assertion: str, servers: Servers, host_a: Host, host_b: Host, tmp_path: Path, pauses: Pauses
 ) -> None:
     await host_a.says(False, 1000)
     await host_b.says(True, 1000)
     async with living_node(servers.settings, tmp_path, Door(), host=HOST):
         await host_b.next("NBIRTH")
+    assert pauses.asked == []
     assert servers.said() == [("DISCONNECT", "a"), ("NBIRTH", "b"), ("NDEATH", "b"), ("DISCONNECT", "b")]
 
 
@@ -234,6 +236,48 @@ async def test_without_the_host_anywhere_there_is_a_longer_pause_after_each_turn
         assert (await pauses.are(11))[10] == 0.1
     CHECKS["topics-nbirth-bdseq-increment"](servers.trace)
     assert [packet for packet in servers.trace.said("NBIRTH") if packet.server == "a"] == []
+
+
+_HOST = r"""
+const mqtt = require("mqtt"), spb = require("sparkplug-payload").get("spBv1.0");
+const [url, username, password, group, host] = process.argv.slice(1);
+const client = mqtt.connect(url, { username, password, clean: true });
+client.on("connect", () => client.subscribe(`spBv1.0/${group}/#`, { qos: 1 }, () =>
+  client.publish(`spBv1.0/STATE/${host}`, JSON.stringify({ online: true, timestamp: 1 }), { qos: 1, retain: true })));
+client.on("message", (topic, bytes) => {
+  const kind = topic.split("/")[2], metrics = spb.decodePayload(bytes).metrics;
+  const history = metrics.filter(m => m.isHistorical);
+  console.log(JSON.stringify({ kind, history: history.map(m => [Number(m.alias), Number(m.timestamp)]),
+    names: metrics.filter(m => m.name === "State/Name").map(m => Number(m.alias)) }));
+  if (kind === "DDATA" && history.length) client.end();
+});
+"""
+
+
+async def test_a_host_made_of_npm_packages_is_found_at_the_second_server_and_reads_what_it_missed(
+    servers: Servers, host_a: Host, tmp_path: Path, pauses: Pauses
+) -> None:
+    await host_a.says(True, 1000)
+    async with living_node(servers.settings, tmp_path, Door(), host=HOST) as (_, virtual):
+        await host_a.next("DBIRTH")
+        await host_a.says(False, 1000)
+        await pauses.are(1)
+        before = virtual.clock.now() * 1000
+        await virtual.start()
+        await virtual.until(lambda: virtual.station.state.name != "IDLE", 600)
+        host_b = asyncio.create_task(node_js(_HOST, at(servers.b), GROUP, HOST))
+        async with host_at(at(servers.b)) as ear:
+            await ear.client.subscribe_all(STATE)
+            await ear.next("", lambda packet: packet.topic == STATE)
+            pauses.end()
+            said = [json.loads(line) for line in (await host_b).splitlines()]
+        after = virtual.clock.now() * 1000
+    assert [message["kind"] for message in said[:2]] == ["NBIRTH", "DBIRTH"]
+    (state_name,) = said[1]["names"]
+    history = said[-1]["history"]
+    assert state_name in {alias for alias, _ in history}
+    assert all(before < time < after for _, time in history)
+    assert [message["history"] for message in said[:-1]] == [[]] * len(said[:-1])
 
 
 # ------------------------------------------------------------------------------------------- the line's end

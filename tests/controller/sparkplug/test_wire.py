@@ -21,10 +21,9 @@ from controller.sparkplug import node as sparkplug_node
 from controller.sparkplug.node import BirthCounter
 from tests.controller.mes.brokers import RunningBroker, running
 from tests.controller.sparkplug.assertions import CHECKS
-from tests.controller.sparkplug.host import at_port, has, host_at
+from tests.controller.sparkplug.host import at_port, has, host_at, node_js
 from tests.controller.sparkplug.living import Door, living_node
 from tests.controller.sparkplug.trace import GROUP, HOST, NCMD, NODE, STATE, Packet, Trace, tap
-from tests.independent import node_package, program
 from tests.virtual import DEMO_LINE
 
 BROKERS = ("nats", "mosquitto-3.1.1")
@@ -349,23 +348,3 @@ async def test_a_node_of_another_maker_lives_beside_ours_in_one_group(broker: Ru
     assert (data.metric("T").value, data.decoded.seq) == (182.5, 2)
     assert heard == [["Node Control/Rebirth", True]]
     assert len(ours) == 1
-
-
-async def node_js(script: str, broker: BrokerSettings, *arguments: str) -> str:
-    """Run it to its end; returns what it printed."""
-    folder = node_package("sparkplug-client")
-    (endpoint,) = broker.endpoints
-    where = (f"mqtt://{endpoint.host}:{endpoint.port}", broker.username or "", broker.password or "")
-    process = await asyncio.create_subprocess_exec(
-        *(program("node", "nodejs"), "-e", script, "--", *where, *arguments),
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(60):
-            printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0
-    return printed.decode()

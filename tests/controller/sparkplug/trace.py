@@ -17,6 +17,7 @@ from controller.sparkplug.session import EdgeNode, Identity
 GROUP, NODE, HOST = "Pohang", "line1", "scada"
 NBIRTH, NDEATH, NDATA, NCMD = (f"spBv1.0/{GROUP}/{kind}/{NODE}" for kind in ("NBIRTH", "NDEATH", "NDATA", "NCMD"))
 STATE = f"spBv1.0/STATE/{HOST}"
+REBIRTH = "Node Control/Rebirth"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Packet:
     """One MQTT packet; of a CONNECT, topic to retain are its will's. `told` came from the broker, one of several with a
     name for it."""
 
-    kind: str  # CONNECT SUBSCRIBE PUBLISH PUBACK DISCONNECT
+    kind: str  # CONNECT SUBSCRIBE UNSUBSCRIBE PUBLISH PUBACK DISCONNECT
     topic: str = ""
     payload: bytes = b""
     qos: int = 0
@@ -170,6 +171,26 @@ class Driven:
         self.trace.packets.append(Packet("DISCONNECT"))
 
 
+def born(*, host: str | None = None, keep: int = 1000, datatype_in_data: bool = False) -> Driven:
+    """A node with two stations that live, its births sent."""
+    node = Driven(host=host, keep=keep, datatype_in_data=datatype_in_data)
+    node.read("st01")
+    node.read("st02")
+    node.connect(7)
+    if host is not None:
+        node.told(STATE, state(True, 1000))
+    assert node.core.born
+    return node
+
+
+def verbs(packets: list[Packet]) -> list[str]:
+    return [packet.verb for packet in packets]
+
+
+def values(packet: Packet) -> list[object]:
+    return [metric.value for metric in packet.decoded.metrics]
+
+
 def whole_life() -> Trace:
     """Two connections with everything that can happen in them."""
     node = Driven()
@@ -187,7 +208,7 @@ def whole_life() -> Trace:
     node.sent()
     node.read("st02", state="ABORTED")
     node.read("st01", state="EXECUTE", run="st01-000001")
-    node.told(NCMD, command("Node Control/Rebirth", True))
+    node.told(NCMD, command(REBIRTH, True))
     node.read("st01", state="HELD", run="st01-000001")
     node.told(STATE, state(False, 2000))
     node.leave()
@@ -274,5 +295,5 @@ def _packets(head: int, body: bytes, told: bool) -> list[Packet]:
         topic, at = text(0)
         at += 2 if qos else 0
         return [Packet("PUBLISH", topic.decode(), body[at:], qos, bool(head & 1), told=told)]
-    names = {4: "PUBACK", 14: "DISCONNECT"}
+    names = {4: "PUBACK", 10: "UNSUBSCRIBE", 14: "DISCONNECT"}
     return [Packet(names[kind], told=told)] if kind in names else []
