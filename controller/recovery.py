@@ -18,7 +18,7 @@ from controller.mes.messages import Mode
 from controller.outputs import RAMP_PAUSE, RAMP_STEPS
 from controller.recipes import load_recipe, tables_of
 from controller.requests import MEASURED
-from controller.run import COUNTERS, Job, Run, dut_of, forecast_of
+from controller.run import COUNTERS, OF_DUT, Job, Run, dut_of, forecast_of
 from controller.start import Reason, StartRequest, reason
 from controller.states import State
 from controller.step_events import ENDED, STARTED, told_by
@@ -241,7 +241,7 @@ def _request(started: Mapping[str, Any], recipe: Mapping[str, Any]) -> StartRequ
             Mode(started.get("mode", Mode.LOCAL)),
             started.get("order"),
             started.get("operation"),
-            started.get("parent"),
+            **{key: started.get(key) for key in OF_DUT},
         ),
     )
 

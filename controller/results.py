@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from controller.journal.format import canonical, digest
 from controller.mes.signing import Signer
 from controller.mes.topics import rfc3339
 from controller.outputs import OffStep
-from controller.run import Run, run_data
+from controller.run import OF_DUT, Run, run_data
 from controller.software import NAME, software_digest, software_version
 from drivers.roles import Identity
 from sequences import GradeRules, MeasurementResult, StepRecord, Verdict, analyse, grade, worst
@@ -71,7 +72,7 @@ def bare_result(
         "station": station,
         "order": order and {"id": order, "operation": known.get("operation")},
         "recipe": {"id": known.get("recipe"), "hash": known.get("hash")},
-        "dut": {"code": known.get("dut"), "parent": known.get("parent")},
+        "dut": {"code": known.get("dut")} | {key: known.get(key) for key in OF_DUT},
         "attempt": attempt,
         "author": known.get("author"),
         "mode": known.get("mode"),
@@ -87,6 +88,7 @@ def bare_result(
         "measurements": {},
         "measurement_order": [],
         "software": f"{NAME} {software_version()}",
+        "host": platform.node(),
         "traceability": {"software_sha256": software_digest()},
     }
 
@@ -112,7 +114,7 @@ def final_result(run: Run, outcome: Outcome, ended: float, off: list[OffStep], n
             "title": run.recipe.title.model_dump(),
             "references": run.recipe.references,
         },
-        "dut": {"code": run.code, "parent": job.parent, "model": run.model.id, "title": run.model.title},
+        "dut": {"code": run.code, **job.of_dut, "model": run.model.id, "title": run.model.title},
         "attempt": journal.attempt(run.id, run.code, run.recipe.id),
         "author": run.author,
         "mode": str(job.mode),
@@ -138,6 +140,7 @@ def final_result(run: Run, outcome: Outcome, ended: float, off: list[OffStep], n
         "outputs_off": [{"step": step.name, "confirmed": step.confirmed, "detail": step.detail} for step in off],
         "instruments": {key: described(instruments, key) for key in instruments.identities},
         "software": f"{NAME} {software_version()}",
+        "host": platform.node(),
         "traceability": {
             "software_sha256": software_digest(),
             "grade_rules_sha256": digest(canonical(rules.model_dump(mode="json"))),

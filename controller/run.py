@@ -75,8 +75,17 @@ class Job:
     order_id: str | None = None
     operation: str | None = None
     parent: str | None = None  # what the battery was taken from, or lies in
+    batch: str | None = None
+    carrier: str | None = None
+    position: str | None = None
+
+    @property
+    def of_dut(self) -> dict[str, str | None]:
+        """What the order says of the battery beside its code, by OF_DUT."""
+        return {key: getattr(self, key) for key in OF_DUT}
 
 
+OF_DUT = ("parent", "batch", "carrier", "position")
 LOCAL = Job()
 
 
@@ -138,7 +147,7 @@ class Run:
             "mode": str(self.job.mode),
             "order": self.job.order_id,
             "operation": self.job.operation,
-            "parent": self.job.parent,
+            **self.job.of_dut,
         }
 
     def measured(self, results: Iterable[MeasurementResult]) -> dict[str, Measured]:

@@ -35,7 +35,7 @@ from controller.mes.requests import (
     seconds_of,
 )
 from controller.mes.topics import Topics
-from controller.run import Job, Run
+from controller.run import OF_DUT, Job, Run
 from controller.start import RecipeError, StartRefusedError, StartRequest
 from controller.states import Command as StateCommand
 from controller.states import RefusedCommandError, State
@@ -255,7 +255,7 @@ class CommandDoor:
             author=asked.actor,
             reason=asked.reason,
             parameters=order.parameters,
-            job=Job(Mode.REMOTE, order.order_id, order.operation, order.parent),
+            job=Job(Mode.REMOTE, order.order_id, order.operation, **{key: getattr(order, key) for key in OF_DUT}),
             recipe_hash=order.recipe_hash,
         )
 

@@ -221,6 +221,9 @@ class RunStarted(Said):
     operation: str | None
     dut: str
     parent: str | None
+    batch: str | None = None
+    carrier: str | None = None
+    position: str | None = None
     recipe: str
     hash: str
     parameters: dict[str, Any]

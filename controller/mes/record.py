@@ -47,6 +47,9 @@ class Battery(Said):
 
     code: str | None
     parent: Annotated[str | None, Field(description="What it was taken from, or lies in, by the work order.")] = None
+    batch: Annotated[str | None, Field(description="The lot it came with, by the work order.")] = None
+    carrier: Annotated[str | None, Field(description="The tray that brought it, by the work order.")] = None
+    position: Annotated[str | None, Field(description="Its place in the tray, by the work order.")] = None
     model: str | None = None
     title: str | None = None
 
@@ -205,6 +208,7 @@ class Result(Said):
     outputs_off: tuple[OffStep, ...] = ()
     instruments: Annotated[dict[str, Instrument], Field(default_factory=dict, description="By role.")]
     software: Annotated[str, Field(description="Name and version.")]
+    host: Annotated[str | None, Field(description="The computer that the daemon runs on.")] = None
     traceability: Traceability
     data_file: Attachment | None = None
     report: str | None = None

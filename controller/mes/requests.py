@@ -63,6 +63,9 @@ class WorkOrder(Asked):
     ] = {}
     operation: Annotated[Label | None, Field(description="Step of the route at the MES.")] = None
     parent: Annotated[Label | None, Field(description="What the battery was taken from, or lies in.")] = None
+    batch: Annotated[Label | None, Field(description="The lot that the battery came with.")] = None
+    carrier: Annotated[Label | None, Field(description="The tray that brings it.")] = None
+    position: Annotated[Label | None, Field(description="Its place in the tray.")] = None
 
 
 class _Command(Asked):

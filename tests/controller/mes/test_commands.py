@@ -69,7 +69,8 @@ async def remote(mes: Mes) -> None:
 def test_an_order_goes_its_way_from_store_to_its_result(play: Play) -> None:
     async def work(mes: Mes) -> None:
         await remote(mes)
-        wanted = order(operation="OP-30", parent="PACK-7")
+        place = {"parent": "PACK-7", "batch": "L-2026-47", "carrier": "TRAY-3", "position": "B2"}
+        wanted = order(operation="OP-30", **place)
         stored = await mes.says("store", order=wanted)
         assert (stored["status"], stored["order"], stored["run"]) == ("accepted", "WO-1", None)
         assert [(o.order, o.state, o.run) for o in mes.virtual.line.orders.data.orders] == [
@@ -84,7 +85,8 @@ def test_an_order_goes_its_way_from_store_to_its_result(play: Play) -> None:
         await mes.says("resume")
         result = await mes.virtual.result(started["run"])
         assert result["order"] == {"id": "WO-1", "operation": "OP-30"}
-        assert (result["dut"]["code"], result["dut"]["parent"]) == (CODE, "PACK-7")
+        assert {key: result["dut"][key] for key in place} == place
+        assert result["dut"]["code"] == CODE
         assert (result["mode"], result["author"], result["job_state"]) == ("REMOTE", "mes", "Ended")
         states = ["NotAllowedToStart", "AllowedToStart", "Running", "Interrupted", "Running", "Ended"]
         assert mes.jobs() == [("WO-1", state) for state in states]
