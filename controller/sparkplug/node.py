@@ -208,18 +208,17 @@ class SparkplugNode:
     async def _ask(self, client: MqttClient) -> None:
         """QoS 0 is not acknowledged. A server answers in order, though: to take back a subscription that was never
         made asks nothing of it, and its answer says that it has all that was sent before."""
-        reached = self.core.taken
         while True:
             await pause_for(ASK_S)
-            if (taken := self.core.taken) == reached:
+            if not self.core.under_way:
                 continue
+            taken = self.core.taken
             try:
                 async with asyncio.timeout(IO_TIMEOUT_S):  # aiomqtt's own can lose a cancellation
                     await client.unsubscribe(self.core.identity.topic("NDEATH"), timeout=math.inf)
             except TimeoutError:
                 raise aiomqtt.MqttError(f"no answer within {IO_TIMEOUT_S:g} s") from None
-            reached = taken
-            self.core.reached(reached)
+            self.core.reached(taken)
 
     async def _look_for_host(self, client: MqttClient) -> None:
         """A STATE that a broker lost would leave us waiting for ever: it is looked for at the next server, and where

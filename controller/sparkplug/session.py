@@ -166,6 +166,11 @@ class EdgeNode:
             self._under_way.append((self.taken, outgoing))
         return outgoing.message
 
+    @property
+    def under_way(self) -> bool:
+        """Whether any value that was taken is not known to have reached the server."""
+        return bool(self._under_way)
+
     def reached(self, taken: int) -> None:
         """The server has what `take` returned until `taken` was this number."""
         while self._under_way and self._under_way[0][0] <= taken:

@@ -35,8 +35,8 @@ async def test_a_broker_tells_what_it_has_so_that_nothing_is_kept_for_long(
         living_node(broker.settings, tmp_path, Door()) as (node, virtual),
     ):
         await virtual.start()
-        await virtual.until(lambda: bool(node.core._under_way), 600)
-        await virtual.until(lambda: not node.core._under_way, 600)
+        await virtual.until(lambda: node.core.under_way, 600)
+        await virtual.until(lambda: not node.core.under_way, 600)
         assert node.core.connected
         assert node.last_error == ""
 
