@@ -7,21 +7,30 @@ import json
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiomqtt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config.line import Delivery, LineIdentity, ResultDelivery
 from config.line import EmbeddedBroker as EmbeddedBrokerConfig
 from controller.journal import AuditEntry, Event, Journal, OutboxMessage
 from controller.mes.broker import EmbeddedBroker
 from controller.mes.connection import V5, V311, BrokerSettings, Connector, Endpoint, MqttClient
+from controller.mes.messages import StepCompleted
 from controller.mes.publisher import CommandDoor, Publisher, settings_of
+from controller.mes.signing import Signer
 from controller.mes.topics import Topics
+from controller.results import Outcome, bare_result
+from sequences import Verdict
+from tests.contract import assert_in_contract
 from tests.independent import program
 
 LINE = LineIdentity(enterprise="evaline", site="pohang", area="evaluation", name="line1")
@@ -154,17 +163,47 @@ async def publishing(
             await task
 
 
-def finish(journal: Journal, station: str, run: str, events: int = 0, line: LineIdentity = LINE) -> str:
-    """A run's end in the journal, as a station writes it; returns the id of its result. What the delivery does not
-    look at is left out of the messages: the contract has tests of its own."""
+_SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+_NUMBERS: WeakKeyDictionary[Journal, Counter[str]] = WeakKeyDictionary()
+
+
+@cache
+def _made(line: LineIdentity) -> tuple[OutboxMessage, OutboxMessage]:
+    """A result and a step's end, as the line makes them, and so as they were held against the contract when made."""
     topics = Topics(line)
-    result = {"run_id": run, "station": station, "padding": "x" * 500}
-    topic_of = {f"{run}.event{number}": topics.event(station, "run") for number in range(events)}
-    topic_of[f"{run}.result"] = topics.result(station)
-    messages = [
-        OutboxMessage(topic, {"id": id, "type": "test", "data": result}, 1, False, id) for id, topic in topic_of.items()
-    ]
-    journal.commit_result(Event(T0, station, run, "run.ended", {}), {"run": run}, messages, AUDIT)
+    unfinished = Outcome(Verdict.ERROR, "E-DAEMON", "the daemon ended while the run was active")
+    result = _SIGNER.sign(bare_result("run", "station", T0 - 60, T0, unfinished, {"author": "kim"}))
+    step = StepCompleted(
+        run="run", index=0, label="rest", kind="rest", seconds=60, reason="duration", complete=True,
+        verdict=Verdict.PASS,
+    )  # fmt: skip
+    return (
+        topics.result_message("station", "run", T0, result),
+        topics.event_message("station", "step", "run.event0", T0, step, correlation="run"),
+    )
+
+
+def finish(journal: Journal, station: str, run: str, events: int = 0, line: LineIdentity = LINE, size: int = 0) -> str:
+    """A run's end in the journal, as a station writes it, with so many ends of steps; `size` bytes are added to its
+    result. Returns the id of the result.
+
+    Only what differs from run to run is made anew, the signature too, so that thousands cost little; whoever gets them
+    holds them against the contract.
+    """
+    topics, numbers = Topics(line), _NUMBERS.setdefault(journal, Counter())
+    result, step = _made(line)
+
+    def message(made: OutboxMessage, id: str, topic: str, **data: Any) -> OutboxMessage:
+        numbers[station] += 1
+        envelope = {"id": id, "source": f"/{topics.root}/{station}", "sequence": f"{numbers[station]:010d}"}
+        body = made.payload["data"] | data
+        return OutboxMessage(topic, made.payload | envelope | {"correlationid": run, "data": body}, 1, False, id)
+
+    record = _SIGNER.sign(result.payload["data"] | {"run_id": run, "station": station, "reason": "x" * size})
+    where = topics.event(station, "step")
+    messages = [message(step, f"{run}.event{number}", where, run=run, index=number) for number in range(events)]
+    messages.append(message(result, f"{run}.result", topics.result(station), **record))
+    journal.commit_result(Event(T0, station, run, "run.ended", {}), record, messages, AUDIT)
     return messages[-1].id
 
 
@@ -193,6 +232,8 @@ class Mes:
     topics: Topics = field(default_factory=lambda: Topics(LINE))
     stored: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
+    taken: list[bytes] = field(default_factory=list)
+    """Every message as it came; held against the contract once the MES is gone, so that it costs no time before."""
     duplicates: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     is_there: asyncio.Event = field(default_factory=asyncio.Event)
@@ -226,6 +267,7 @@ class Mes:
     async def _take(self, client: MqttClient) -> None:
         message = await client.received()
         topic, payload = str(message.topic), json.loads(message.payload)
+        self.taken.append(message.payload)
         if "/event/" in topic:
             self.events.append(payload["id"])
         else:
@@ -266,6 +308,8 @@ async def mes_at(settings: BrokerSettings, line: LineIdentity = LINE, **how: Any
         yield mes
     finally:
         await mes.go()
+    for payload in mes.taken:
+        assert_in_contract(json.loads(payload))
 
 
 # ---------------------------------------------------------------------------------------------------- the stations
