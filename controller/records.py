@@ -64,7 +64,13 @@ class StationRecords:
         messages = [
             self._topics.result_message(self._station, run.id, ended, result, order),
             self._topics.event_message(
-                self._station, "job", f"{run.id}.job.ended", ended, job, correlation=order or run.id
+                self._station,
+                "job",
+                f"{run.id}.job.ended",
+                ended,
+                job,
+                correlation=order or run.id,
+                actor=result["outcome"].get("author"),
             ),
         ]
         audit = AuditEntry(ended, run.author, "result", run.reason, {"run": run.id, **body})

@@ -28,12 +28,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended short of its recipe's end; `trip` is set when a safety limit ended it."""
+    """How a run ended short of its recipe's end; `trip` is set when a safety limit ended it, `author` when somebody
+    did."""
 
     verdict: Verdict
     code: str
     reason: str
     trip: str = ""
+    author: str | None = None
 
 
 COMPLETED = Outcome(Verdict.PASS, "", "")
@@ -84,7 +86,7 @@ def bare_result(
         "failure": {"code": outcome.code, "reason": outcome.reason, "step": None, "measurement": None},
         "grade": None,
         "grade_reasons": [],
-        "outcome": {"code": outcome.code, "reason": outcome.reason},
+        "outcome": _ended(outcome),
         "measurements": {},
         "measurement_order": [],
         "software": f"{NAME} {software_version()}",
@@ -129,7 +131,7 @@ def final_result(run: Run, outcome: Outcome, ended: float, off: list[OffStep], n
         "grade": graded.grade,
         "grade_reasons": [reason.model_dump() for reason in graded.reasons],
         "grade_rules": rules.id,
-        "outcome": {"code": outcome.code, "reason": outcome.reason},
+        "outcome": _ended(outcome),
         "measurements": {result.measurement.name: _measurement(result) for result in run.results},
         "measurement_order": [result.measurement.name for result in run.results],
         "steps": [_step(record, run.results) for record in run.records],
@@ -156,6 +158,11 @@ def described(instruments: Instruments, key: str) -> dict[str, Any]:
     config, identity = instruments.config.instruments[key], instruments.identities.get(key, UNKNOWN)
     due = config.calibration_due
     return {"driver": config.driver} | asdict(identity) | {"calibration_due": due and due.isoformat()}
+
+
+def _ended(outcome: Outcome) -> dict[str, str]:
+    author = {"author": outcome.author} if outcome.author is not None else {}
+    return {"code": outcome.code, "reason": outcome.reason} | author
 
 
 def _job_state(outcome: Outcome) -> str:

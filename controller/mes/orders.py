@@ -136,13 +136,14 @@ class Orders:
         return self._put(replace(stored, state=JobState.ABORTED), reason or "cancelled", actor)
 
     def moved(
-        self, station: str, run: str, order_id: str | None, state: JobState, reason: str
+        self, station: str, run: str, order_id: str | None, state: JobState, reason: str, actor: str | None = None
     ) -> tuple[list[Event], list[OutboxMessage]]:
-        """A run came into a job state; what tells of it must be appended to the journal at once."""
+        """A run came into a job state because `actor` wanted it, where somebody did; what tells of it must be appended
+        to the journal at once."""
         stored = self.open.get(order_id or "")
         if stored is not None:
-            return self._put(replace(stored, state=state, run=run), reason, None)
-        return [], [self._message(station, order_id, run, state, reason, None)]
+            return self._put(replace(stored, state=state, run=run), reason, actor)
+        return [], [self._message(station, order_id, run, state, reason, actor)]
 
     def ended(self, order_id: str, state: JobState) -> None:
         """The run of an order has its result, which tells of it: note that here."""

@@ -112,6 +112,7 @@ class Outcome(Said):
 
     code: str
     reason: str
+    author: Annotated[str | None, Field(description="Who ended it, where somebody did.")] = None
 
 
 class Bound(Said):

@@ -18,6 +18,7 @@ from controller.mes.orders import JOB_STATE, Orders
 from controller.mes.requests import WorkOrder
 from controller.mes.topics import Topics
 from controller.states import State
+from tests.controller.mes.brokers import LINE
 from tests.controller.mes.commanding import Mes, order
 from tests.virtual import Virtual, in_virtual_time
 
@@ -40,6 +41,20 @@ def over(config: LineConfig, work: Callable[[Virtual, Client], Awaitable[None]])
             await work(virtual, Client("http://line", http))
 
     in_virtual_time(config, with_client)
+
+
+@pytest.mark.parametrize("order_id", ["WO-1", None])
+@pytest.mark.parametrize("actor", ["kim", None])
+async def test_a_job_event_names_who_wanted_it_where_somebody_did(
+    tmp_path: Path, order_id: str | None, actor: str | None
+) -> None:
+    journal = Journal.open(tmp_path / "j.db")
+    orders = Orders(journal, Topics(LINE), AtRest())  # type: ignore[arg-type]
+    journal.append_together(*orders.store("st01", WANTED, "mes"))
+    _, (message,) = orders.moved("st01", "r1", order_id, JobState.INTERRUPTED, "lunch", actor)
+    assert message.payload["data"]["state"] == "Interrupted"
+    assert message.payload.get("actor") == actor
+    await journal.close()
 
 
 async def test_an_order_whose_run_got_its_result_just_before_a_crash_has_ended(tmp_path: Path) -> None:

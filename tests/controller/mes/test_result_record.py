@@ -19,13 +19,15 @@ from controller.mes.face import info_of, state_of
 from controller.mes.recipes import recipe_infos
 from controller.mes.signing import Signer
 from controller.recipes import library_ids
+from controller.records import StationRecords
 from controller.results import Outcome, bare_result
 from sequences import Verdict
 from tests.contract import assert_in_contract
 from tests.virtual import CODE, Virtual, in_virtual_time
 
 GUIDE = Path(__file__).parents[3] / "docs" / "mes.md"
-Short, LineWith = Callable[..., str], Callable[..., LineConfig]
+Short = Callable[..., str]
+LineWith = Callable[..., LineConfig]
 
 
 def calibrated(data: dict[str, Any]) -> None:
@@ -85,6 +87,25 @@ def test_a_run_that_could_not_be_analysed_has_a_signed_result_in_the_contract(tm
         assert data is not None
         said = data.model_validate(record).model_dump(mode="json", by_alias=True, exclude_unset=True)
         assert said == record, "it says nothing that is not declared"
+
+
+def test_who_ended_a_run_is_in_its_result_and_in_the_end_of_its_job(line_with: LineWith, short_recipe: Short) -> None:
+    async def work(virtual: Virtual) -> tuple[Any, Any]:
+        run_id = await virtual.start(short_recipe())
+        run = virtual.station.run_now
+        assert run is not None
+        records = StationRecords("st01", virtual.clock, virtual.journal, virtual.line.topics)
+        aborted = Outcome(Verdict.ABORTED, "E-ABORTED", "aborted by kim: smoke", author="kim")
+        result = bare_result(run_id, "st01", run.started, virtual.clock.now(), aborted, run.identity)
+        records.result(run, virtual.clock.now(), virtual.line.signer.sign(result))
+        await virtual.journal.flush()
+        messages = {message.id: json.loads(message.payload) for message in virtual.journal.pending_outbox()}
+        (ended,) = [message for id, message in messages.items() if id.startswith(f"{run_id}.job.ended")]
+        return result, ended
+
+    result, ended = in_virtual_time(line_with(), work)
+    assert result["outcome"]["author"] == ended["actor"] == "kim"
+    assert (ended["data"]["state"], ended["data"]["reason"]) == ("Aborted", "aborted by kim: smoke")
 
 
 def test_the_example_of_the_guide_checks_a_result_without_our_code(finished: Path, tmp_path: Path) -> None:
