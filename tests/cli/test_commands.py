@@ -79,7 +79,8 @@ def test_abort_ends_a_run_with_everything_off_and_is_cleared_by_hand(served: Pla
     assert ended.json["outcome"] == {"code": "E-ABORTED", "reason": "aborted by tester: test"}
     assert [step["confirmed"] for step in ended.json["outputs_off"]] == [True] * 4
 
-    served.run(recipe()).says(4, "evaline: station st01 is ABORTED, not IDLE; clear the station, then reset it [E-STATE]")
+    refused = "evaline: station st01 is ABORTED, not IDLE; clear the station, then reset it [E-STATE]"
+    served.run(recipe()).says(4, refused)
     assert served.command("clear", *OPTIONS, "--json").json["state"] == "STOPPED"
     assert served.command("reset", *OPTIONS, "--json").json["state"] == "IDLE"
 
