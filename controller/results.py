@@ -98,6 +98,7 @@ def bare_result(
 def final_result(run: Run, outcome: Outcome, ended: float, off: list[OffStep], needs: ResultNeeds) -> dict[str, Any]:
     """Analyse the run's samples and write its data file. Blocking: call it in a thread."""
     instruments, rules, journal, job = needs.instruments, needs.rules, needs.journal, run.job
+    report = needs.report_dir / f"{run.id}.html"
     columns, rows = journal.samples(run.id)
     data = run_data(columns, rows, run.records, instruments.config)
     run.results = analyse(run.recipe, run.program.context, data) if len(rows) else []
@@ -149,7 +150,8 @@ def final_result(run: Run, outcome: Outcome, ended: float, off: list[OffStep], n
             "station_sha256": digest(canonical(instruments.config.model_dump(mode="json"))),
         },
         "data_file": _data_file(run, journal, needs.data_dir, len(rows)),
-        "report": str(needs.report_dir / f"{run.id}.html"),
+        "report": str(report),
+        "report_reference": _reference(report),
     }
 
 
@@ -195,7 +197,7 @@ def _measurement(result: MeasurementResult) -> dict[str, Any]:
     bounds = result.bounds
     low, high = (bounds.min, bounds.max) if bounds is not None else (None, None)
     comparison = COMPARISON[low is not None, high is not None]
-    return result.as_json() | {"step": _step_of(result), "comparison": comparison}
+    return result.as_json() | {"type": "numeric", "step": _step_of(result), "comparison": comparison}
 
 
 def _step_of(result: MeasurementResult) -> str | None:
@@ -255,4 +257,15 @@ def _data_file(run: Run, journal: JournalReader, data_dir: Path, samples: int) -
         sha256 = write_bdf(journal, run.id, path, metadata)
     except (OSError, ExportError) as error:
         return {"path": None, "error": f"not written: {error}", "samples": samples}
-    return {"path": str(path), "sha256": sha256, "bytes": path.stat().st_size, "samples": samples}
+    return {
+        "path": str(path),
+        "reference": _reference(path),
+        "sha256": sha256,
+        "bytes": path.stat().st_size,
+        "samples": samples,
+    }
+
+
+def _reference(path: Path) -> str:
+    """From the state directory, in which data and reports have a directory each."""
+    return f"{path.parent.name}/{path.name}"

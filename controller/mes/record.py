@@ -16,6 +16,13 @@ from sequences import Verdict
 
 Comparison = Literal["GELE", "GE", "LE", "LOG"]
 
+UNITS = {
+    "V": "V", "mV": "mV", "A": "A", "kW": "kW", "Ah": "A.h", "kWh": "kW.h", "mohm": "mOhm", "ohm/V": "Ohm/V",
+    "degC": "Cel", "K": "K", "s": "s", "Hz": "Hz", "kg": "kg", "%": "%", "1": "1", "V/cell": "V/{cell}",
+    "mV/min": "mV/min", "A/s": "A/s", "K/min": "K/min",
+}  # fmt: skip
+"""Every unit that a measurement can have, with its code in UCUM (ucum.org, case sensitive)."""
+
 
 class Words(Said):
     """A text for people."""
@@ -67,7 +74,17 @@ class Measurement(Said):
 
     value: float | None
     uncertainty: float | None
-    unit: str
+    unit: Annotated[
+        str,
+        Field(
+            description=f"One of {', '.join(UNITS)}; `x-ucum` has their codes in UCUM.",
+            json_schema_extra={"x-ucum": UNITS},
+        ),
+    ]
+    type: Annotated[
+        Literal["numeric", "bool", "string"] | None,
+        Field(description="Of `value`. All that is measured today is numeric, 0 or 1 where it answers a question."),
+    ] = None
     step: Annotated[str | None, Field(description="The step it comes from, where it is one.")]
     limits: Limits | None
     comparison: Annotated[
@@ -155,7 +172,10 @@ class Traceability(Said):
 class Attachment(Said):
     """The samples, by reference: a Parquet file in the Battery Data Format."""
 
-    path: str | None
+    path: Annotated[str | None, Field(description="On the line's computer.")]
+    reference: Annotated[
+        str | None, Field(description="Relative URI reference, from wherever the line's state directory can be read.")
+    ] = None
     sha256: str | None = None
     bytes: int | None = None
     samples: int
@@ -212,5 +232,6 @@ class Result(Said):
     host: Annotated[str | None, Field(description="The computer that the daemon runs on.")] = None
     traceability: Traceability
     data_file: Attachment | None = None
-    report: str | None = None
+    report: Annotated[str | None, Field(description="Path of the report on the line's computer.")] = None
+    report_reference: Annotated[str | None, Field(description="As that of the data file.")] = None
     signature: Signature

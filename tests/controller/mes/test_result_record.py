@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 import sqlite3
 import subprocess
@@ -11,17 +12,19 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from config import LineConfig
-from controller.mes.contract import message_model
+from controller.mes.contract import message_model, schema
 from controller.mes.face import info_of, state_of
 from controller.mes.recipes import recipe_infos
+from controller.mes.record import UNITS
 from controller.mes.signing import Signer
-from controller.recipes import library_ids
+from controller.recipes import LIBRARY, library_ids, load_recipe
 from controller.records import StationRecords
 from controller.results import Outcome, bare_result
 from sequences import Verdict
+from sequences.measurement import SHOWN, Source, shown
 from tests.contract import assert_in_contract
 from tests.virtual import CODE, Virtual, in_virtual_time
 
@@ -47,7 +50,8 @@ def run_twice(config: LineConfig, recipe: str) -> list[dict[str, Any]]:
 
 
 def test_a_result_traces_what_it_came_from(line_with: LineWith, short_recipe: Short) -> None:
-    first, second = run_twice(line_with(change=calibrated), short_recipe())
+    config = line_with(change=calibrated)
+    first, second = run_twice(config, short_recipe())
     assert (first["attempt"], second["attempt"]) == (1, 2)
     assert first["dut"]["code"] == CODE
     assert first["order"] is None
@@ -60,11 +64,29 @@ def test_a_result_traces_what_it_came_from(line_with: LineWith, short_recipe: Sh
     file = Path(first["data_file"]["path"]).read_bytes()
     assert first["data_file"]["sha256"] == hashlib.sha256(file).hexdigest()
     assert first["data_file"]["bytes"] == len(file)
+    state = Path(config.state_dir)
+    assert (state / first["data_file"]["reference"]).read_bytes() == file
+    assert state / first["report_reference"] == Path(first["report"])
+    assert first["host"] == platform.node()
     assert first["failure"] is None
     hottest = first["measurements"]["temperatureMax"]
     assert (hottest["comparison"], hottest["unit"], hottest["verdict"]) == ("LE", "degC", "pass")
+    assert (hottest["type"], type(hottest["value"])) == ("numeric", float)
     assert [step["index"] for step in first["steps"]] == [0, 1]
     assert first["steps"][1]["charge_ah"] < 0
+
+
+def test_every_unit_that_a_recipe_can_give_is_in_the_contract_with_its_ucum_code() -> None:
+    given = {
+        shown(measurement.source.kind, recipe.names()[measurement.name])[0]
+        for recipe in (load_recipe((LIBRARY / f"{id}.yaml").read_text(encoding="utf-8"), id)[0] for id in library_ids())
+        for measurement in recipe.measurements
+    }
+    assert {"Ah", "kWh", "mohm", "mV", "kg", "1"} < given
+    kinds = [kind.model_fields["kind"].default for kind in get_args(get_args(Source)[0])]
+    possible = {shown(kind, dimension)[0] for kind in kinds for dimension in SHOWN}
+    assert given <= possible == set(UNITS)
+    assert schema("result")["$defs"]["Measurement"]["properties"]["unit"]["x-ucum"] == UNITS
 
 
 def test_what_failed_first_is_named(line_with: LineWith, short_recipe: Short) -> None:
