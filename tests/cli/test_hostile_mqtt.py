@@ -24,6 +24,7 @@ from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint,
 from controller.mes.topics import rfc3339
 from tests.cli.plant import WITHIN, Data, Plant
 from tests.controller.mes.brokers import Mosquitto
+from tests.controller.mes.listener import overhearing
 
 FLOOD = 10_000
 # from before the first message to the daemon's highest ever; Mosquitto lets 10 MB through, which are copied some times
@@ -159,7 +160,7 @@ async def test_what_a_hostile_mes_sends_does_not_disturb_a_run(plant: Plant, bro
     told: list[Data] = []
     async with served(plant, broker) as settings:
         before = status_mb(plant, "VmRSS")
-        async with Connector(settings, "mes").connected() as client:
+        async with overhearing(settings, "reply"), Connector(settings, "mes").connected() as client:
             await client.subscribe_all(f"{ROOT}/+/cmd/reply")
             reading = asyncio.create_task(read_replies(client, told))
             assert await is_taken(settings, encoded("huge", reason="x" * 10_000_000)) is (broker == "mosquitto")

@@ -17,6 +17,7 @@ from controller.mes.connection import V311, BrokerSettings, Connector, Endpoint,
 from controller.mes.topics import rfc3339
 from tests.cli.plant import LONG_DISCHARGE, PACED, WITHIN, Data, Plant, recipe
 from tests.controller.mes.brokers import Mosquitto, free_port, mes_at
+from tests.controller.mes.listener import overhearing
 
 RUNS = ["st01-000001", "st01-000002"]
 ROOT = "evaline/pohang/evaluation/line1"
@@ -46,7 +47,11 @@ async def test_results_of_a_daemon_killed_before_publication_and_again_before_th
         asked.append(id)
         return answer
 
-    async with mosquitto, mes_at(settings, answer=answers) as mes:
+    async with (
+        mosquitto,
+        overhearing(settings, "run", "step", "job", "result"),
+        mes_at(settings, answer=answers) as mes,
+    ):
         plant.let_pass(60)
         await asyncio.to_thread(plant.serve)
         await mes.has(lambda: bool(asked))

@@ -8,6 +8,7 @@ import signal
 from controller.mes.connection import BrokerSettings, Endpoint
 from tests.cli.plant import Data, Plant
 from tests.controller.mes.brokers import Mosquitto, reading
+from tests.controller.mes.listener import overhearing
 
 
 async def test_a_station_is_online_broken_when_its_daemon_is_killed_and_offline_when_it_ends(plant: Plant) -> None:
@@ -16,7 +17,8 @@ async def test_a_station_is_online_broken_when_its_daemon_is_killed_and_offline_
     def change(data: Data) -> None:
         data["broker"] = {"url": f"mqtt://127.0.0.1:{mosquitto.port}", "insecure": True}
 
-    async with mosquitto, reading(BrokerSettings((Endpoint("127.0.0.1", mosquitto.port),))) as mes:
+    settings = BrokerSettings((Endpoint("127.0.0.1", mosquitto.port),))
+    async with mosquitto, overhearing(settings) as heard, reading(settings) as mes:
         await asyncio.to_thread(plant.up, change=change)
         await mes.sees("online", ["st01"])
         plant.daemon.end(signal.SIGKILL)
@@ -26,4 +28,5 @@ async def test_a_station_is_online_broken_when_its_daemon_is_killed_and_offline_
         await mes.sees("online", ["st01"])
         assert (await asyncio.to_thread(plant.daemon.end)).code == 0
         await mes.sees("offline", ["st01"])
+    assert heard.count["connection"] >= 4, "the line's own, too"
     assert mes.said == {"st01": ["online", "broken", "online", "offline"]}

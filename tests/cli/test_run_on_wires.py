@@ -18,6 +18,7 @@ from controller.journal import JournalReader
 from controller.mes.broker import EmbeddedBroker
 from tests.cli.plant import CODE, DISCHARGE, REST, WITHIN, Data, Plant, recipe
 from tests.controller.mes.brokers import answer
+from tests.controller.mes.listener import ALWAYS, assert_declared
 
 OTHER_LINE = Path(__file__).parents[2] / "config" / "lines" / "demo_bt20000.yaml"
 
@@ -130,6 +131,8 @@ async def test_a_run_is_followed_recorded_published_once_and_proven_by_its_journ
         await asyncio.to_thread(plant.daemon.end)
         await mes.disconnected()
 
+    channels = {assert_declared(f"{ROOT}/{topic}", message) for topic, _, message in mes.messages}
+    assert channels == ALWAYS | {"run", "step", "job", "result", "ack"}, "all of it as the contract has it"
     published = mes.all_of("st01/result")
     assert [message["data"] for message in published] == [result], "exactly one, and the same as everybody else's"
     assert mes.committed_at_result == [result], "what is published was committed before"
